@@ -1,0 +1,234 @@
+"""The one background thread with the curio kernel, and the only door to it.
+
+One loop a process, shared by all connections, started at the first one: a daemon thread named `wsrpc-loop`. Other
+threads reach it by `Loop.call` only. That call is one C call inside (an append and a wake byte): Ctrl-C may strike
+before or after it, never between, so nothing is left behind that the loop was not told of. curio's own UniversalQueue
+cannot promise this: its `put` takes a waiting reader off its list in one bytecode and settles it in a later one.
+
+The kernel dies whole if a trap raises. If it dies, everything on it is told, the cause is logged, and the next use
+starts a new loop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import inspect
+import itertools
+import logging
+import os
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from operator import call
+from typing import Any, Protocol
+
+import curio
+from curio.traps import _future_wait, _read_wait
+
+from .errors import StateError
+
+log = logging.getLogger("wsrpc")
+
+RECEIVE_BYTES = 256 * 1024
+
+
+class Resident(Protocol):
+    """What lives on the loop and is told if the loop dies."""
+
+    def loop_died(self, cause: BaseException) -> None:
+        """The loop is gone. Called on its thread, as its last act."""
+
+
+class Timer:
+    """A call that will be made; `cancel` keeps it from being made. Loop thread only."""
+
+    __slots__ = ("cancelled", "function")
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self.function: Callable[[], object] = function
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """Do not make the call."""
+        self.cancelled = True
+        self.function = _nothing
+
+
+class Loop:
+    """The background thread. Use `current_loop()`, never this class itself.
+
+    Attributes:
+        residents: what is told if the loop dies. Loop thread only.
+        buffer: where the loop's connections receive, one at a time. Loop thread only.
+        errors: how many exceptions functions on the loop have raised.
+    """
+
+    def __init__(self) -> None:
+        self.residents: set[Resident] = set()
+        self.buffer = memoryview(bytearray(RECEIVE_BYTES))
+        self.errors = 0
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()  # any thread appends
+        self._timers: list[tuple[float, int, Timer]] = []  # loop only; a heap
+        self._order = itertools.count()
+        self._awake, self._wake = socket.socketpair()
+        self._awake.setblocking(False)
+        self._wake.setblocking(False)
+        self._wake_byte = partial(self._wake.send, b"\0")
+        self._alive = True
+        self.thread = threading.Thread(target=self._run, name="wsrpc-loop", daemon=True)
+        self.thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes calls."""
+        return self._alive and self.thread.is_alive()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs on the loop's thread."""
+        return threading.get_ident() == self.thread.ident
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        """Have the loop call a function soon; a coroutine function becomes a task. From any thread; never blocks.
+
+        Exceptions of the function are logged and counted.
+        """
+        steps: list[Callable[[], object]] = [partial(self._calls.append, (function, args)), self._wake_byte]
+        with contextlib.suppress(BlockingIOError):  # full of wake bytes: it will wake
+            deque(map(call, steps), maxlen=0)  # one C call: see the module's docstring
+
+    def call_later(self, delay: float, function: Callable[[], object]) -> Timer:
+        """Have the loop call a function after `delay` seconds. Loop thread only."""
+        timer = Timer(function)
+        heapq.heappush(self._timers, (time.monotonic() + delay, next(self._order), timer))
+        if self._timers[0][2] is timer:
+            with contextlib.suppress(BlockingIOError):
+                self._wake_byte()  # the main task waits for a later one
+        return timer
+
+    def guard(self, function: Callable[..., object], *args: Any) -> object:
+        """Call a function whose exceptions must not reach the kernel: they are logged and counted."""
+        try:
+            return function(*args)
+        except Exception:
+            self.errors += 1
+            log.exception("a function on the wsrpc loop failed: %r", function)
+            return None
+
+    def _run(self) -> None:
+        cause: BaseException = StateError("the wsrpc loop has ended")
+        try:
+            with curio.Kernel() as kernel:
+                kernel.run(self._main)
+        except BaseException as error:
+            log.critical("the wsrpc loop died; the next use starts a new one", exc_info=True)
+            cause = error
+        finally:
+            self._alive = False
+            for resident in list(self.residents):
+                self.guard(resident.loop_died, cause)
+            self._awake.close()
+            self._wake.close()
+
+    async def _main(self) -> None:
+        while True:
+            await self._wait()
+            with contextlib.suppress(BlockingIOError):
+                self._awake.recv(4096)
+            for _ in range(len(self._calls)):
+                function, args = self._calls.popleft()
+                await self._perform(function, args)
+            self._fire_timers()
+
+    async def _wait(self) -> None:
+        """Until somebody calls, or the next timer is due."""
+        if self._calls:
+            await curio.sleep(0)
+            return
+        if not self._timers:
+            await _read_wait(self._awake)
+            return
+        delay = self._timers[0][0] - time.monotonic()
+        async with curio.ignore_after(max(delay, 0)):
+            await _read_wait(self._awake)
+
+    async def _perform(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        result = self.guard(function, *args)
+        if inspect.iscoroutine(result):
+            await self.spawn(result)
+
+    async def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> curio.Task:
+        """A task of its own for a coroutine. Its exceptions are curio's to log. Loop thread only."""
+        return await curio.spawn(coroutine, daemon=True)
+
+    def _fire_timers(self) -> None:
+        now = time.monotonic()
+        while self._timers and self._timers[0][0] <= now:
+            timer = heapq.heappop(self._timers)[2]
+            self.guard(timer.function)
+
+
+async def wait_future(future: Any) -> Any:
+    """The result of a `concurrent.futures.Future` that another thread settles. Loop thread only."""
+    if not future.done():
+        await _future_wait(future)
+    return future.result()
+
+
+async def within(timeout: float | None, awaitable: Awaitable[Any]) -> Any:
+    """Await with a timeout in seconds; `None`: no limit.
+
+    Raises:
+        TimeoutError: it ran out.
+    """
+    try:
+        async with curio.timeout_after(timeout):
+            return await awaitable
+    except curio.TaskTimeout as error:
+        raise TimeoutError(f"timed out after {timeout} s") from error
+
+
+async def take_lock(lock: threading.Lock) -> None:
+    """Take a lock that other threads hold for moments only, without making the loop wait for it."""
+    while not lock.acquire(blocking=False):
+        await curio.sleep(0)
+
+
+_lock = threading.Lock()
+_loop: Loop | None = None  # guarded by _lock; read without
+
+
+def current_loop() -> Loop:
+    """The loop of this process, started if there is none. From any thread."""
+    global _loop
+    loop = _loop
+    if loop is not None and loop.alive:
+        return loop
+    with _lock:
+        if _loop is None or not _loop.alive:
+            _loop = Loop()
+        return _loop
+
+
+def refuse_on_loop(what: str) -> None:
+    """Raise `StateError` if called on the loop's thread, where nothing may block."""
+    loop = _loop
+    if loop is not None and loop.is_current:
+        raise StateError(f"{what} would block the wsrpc loop, on which everything depends; call it from another thread")
+
+
+def _nothing() -> None:
+    pass
+
+
+def _after_fork_in_child() -> None:
+    """The thread stayed in the parent; its sockets and selector are the parent's business."""
+    global _lock, _loop
+    _lock, _loop = threading.Lock(), None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,221 @@
+"""The two handles of a query: the bare slot that `query` waits on, and the Future that `submit` returns.
+
+Both are entries of the correlator and are settled once, on the loop or by the thread that gives up. A slot waits on a
+bare lock: a Future would cost a query about a sixth of its time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from _thread import allocate_lock
+from collections.abc import Callable
+from concurrent.futures import Future
+from threading import get_ident
+from typing import Any, Protocol
+
+from .dialects import ReflectID
+from .errors import Overflow
+
+_DONE = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")  # Future's own names of its final states
+
+
+class Owner(Protocol):
+    """What a reply needs of its client."""
+
+    def give_up(self, entry: Any) -> bool:
+        """Stop waiting for an entry; false if it has its outcome already."""
+
+    def run_callback(self, function: Callable[..., object], *args: Any) -> None:
+        """Run a function on the client's callback thread."""
+
+    def stuck(self) -> Overflow | None:
+        """The error to raise where waiting on this thread could never end."""
+
+
+class Slot:
+    """A query that one thread waits for.
+
+    Attributes:
+        method: what is asked, for errors.
+        parts: the encoded message, cut where the reflect ID goes.
+        asked_at: on the monotonic clock.
+        deadline: on the monotonic clock; `None`: no limit.
+        key: the reflect ID; `None` until written.
+        frame: what waits for the network; `None` if all of it was written at once.
+        written_at: on the monotonic clock.
+        thread: who waits.
+    """
+
+    __slots__ = (
+        "_lock",
+        "asked_at",
+        "deadline",
+        "error",
+        "frame",
+        "key",
+        "method",
+        "parts",
+        "result",
+        "thread",
+        "written_at",
+    )
+
+    def __init__(self, method: str, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
+        self.method = method
+        self.parts = parts
+        self.asked_at = asked_at
+        self.deadline = deadline
+        self.key: ReflectID | None = None
+        self.frame: bytes | None = None
+        self.written_at = 0.0
+        self.thread = get_ident()
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._lock = allocate_lock()
+        self._lock.acquire()
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Take the outcome and wake the waiter."""
+        self.result = result
+        self.error = error
+        self._lock.release()
+
+    def interrupt(self, error: Overflow) -> None:
+        """Make the waiter raise. It may be settled at the same time; either outcome stands."""
+        self.error = error
+        with contextlib.suppress(RuntimeError):  # released by the settlement
+            self._lock.release()
+
+    def wait(self) -> bool:
+        """Block until settled. Returns false if the deadline comes first."""
+        if self.deadline is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=max(self.deadline - time.monotonic(), 0))
+
+    def wait_for_settlement(self) -> None:
+        """Block for the moment between being taken out of the correlator and being settled."""
+        self._lock.acquire()
+
+
+class Reply(Future[Any]):
+    """The answer to come of a query that was submitted: a `concurrent.futures.Future`.
+
+    `concurrent.futures.wait`, `as_completed` and `asyncio.wrap_future` work on it. Done callbacks run on the client's
+    callback thread. All methods may be called from any thread.
+
+    Attributes:
+        method: what is asked.
+        id: the reflect ID; `None` until the query was written.
+    """
+
+    def __init__(self, owner: Owner, method: str, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
+        super().__init__()
+        self.method = method
+        self.parts = parts
+        self.asked_at = asked_at
+        self.deadline = deadline
+        self.key: ReflectID | None = None
+        self.frame: bytes | None = None
+        self.written_at = 0.0
+        self.thread = 0
+        self._owner = owner
+        self._clock_offset = time.time() - time.monotonic()
+        self._settled_at: float | None = None
+        self._interruption: Overflow | None = None
+
+    @property
+    def id(self) -> ReflectID | None:
+        """The reflect ID; `None` until the query was written."""
+        return self.key
+
+    @property
+    def sent_at(self) -> float | None:
+        """When the query was written, in Unix seconds; `None` before."""
+        return self.written_at + self._clock_offset if self.key is not None else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the query was written, until it was settled; 0 before."""
+        if self.key is None:
+            return 0.0
+        until = self._settled_at if self._settled_at is not None else time.monotonic()
+        return until - self.written_at
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The query's result; blocks until it is settled.
+
+        Args:
+            timeout: seconds to wait here; running out settles nothing. 0 or less polls. `None`: until the query's own
+                timeout.
+
+        Raises:
+            TimeoutError: not within `timeout`.
+            QueryError: the query failed: `RemoteError`, `QueryTimeout` or `QueryLost`.
+            ConnectError: no connection came about to send it on.
+            concurrent.futures.CancelledError: it was cancelled.
+            Overflow: this thread is the consumer of a full `"block"` subscription, so the answer could never be read.
+            StateError: called on the wsrpc loop.
+        """
+        self._wait(timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The query's error, or `None` if it has a result; blocks and raises as `result` does."""
+        self._wait(timeout)
+        return super().exception(0)
+
+    def cancel(self) -> bool:
+        """Give up waiting: the reply is cancelled at once, and a late answer is dropped. False if already settled."""
+        if not self._owner.give_up(self):
+            return self.cancelled()
+        self._settled_at = time.monotonic()
+        super().cancel()
+        self.set_running_or_notify_cancel()
+        return True
+
+    def settle(self, result: Any, error: BaseException | None) -> None:
+        """Take the outcome; called by the client."""
+        self._settled_at = time.monotonic()
+        if error is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(result)
+
+    def interrupt(self, error: Overflow) -> None:
+        """Make the thread that waits here raise; nothing is settled."""
+        with self._condition:
+            self._interruption = error
+            self._condition.notify_all()
+
+    def _wait(self, timeout: float | None) -> None:
+        if self.done() or (timeout is not None and timeout <= 0):
+            return
+        if (overflow := self._owner.stuck()) is not None:
+            raise overflow
+        self.thread, self._interruption = get_ident(), None
+        try:
+            super().exception(timeout)
+        except TimeoutError:
+            if self._interruption is not None:
+                raise self._interruption from None
+            raise
+        finally:
+            self.thread = 0
+
+    def _invoke_callbacks(self) -> None:
+        """As in Future, but on the callback thread: the loop must not run what users wrote."""
+        if self._done_callbacks:  # type: ignore[attr-defined]
+            self._owner.run_callback(super()._invoke_callbacks)
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
+        """Call `fn(reply)` on the client's callback thread, once it is settled; what it raises is logged."""
+        with self._condition:
+            if self._state not in _DONE:  # type: ignore[attr-defined]
+                self._done_callbacks.append(fn)  # type: ignore[attr-defined]
+                return
+        self._owner.run_callback(fn, self)
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled() else "settled" if self.done() else "in flight" if self.key else "unsent"
+        return f"<Reply {self.method} id={self.key} {state}>"

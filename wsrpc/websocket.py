@@ -1,0 +1,450 @@
+"""The browser's WebSocket class, in Python: a face on a connection.
+
+Its attributes, methods and events are those of the WHATWG WebSockets standard. Handlers and listeners of one socket run
+one at a time on its own callback thread. What happens before the first handler or listener of its kind exists is kept
+for it, in order.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABCMeta
+from collections import deque
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from .callbacks import CallbackThreads
+from .connection import Connection
+from .dialing import Dialing
+from .errors import ConnectError, ConnectionClosed, EncodeError, Overflow, ProtocolError, StateError, WsrpcError
+from .events import CloseEvent, ErrorEvent, Event, MessageEvent, OpenEvent
+from .framing import ABNORMAL, BINARY, TEXT, check_protocols
+from .loop import refuse_on_loop
+from .options import make_options
+from .urls import parse_url
+
+log = logging.getLogger("wsrpc")
+
+_KINDS = ("open", "message", "error", "close")
+_HANDLERS = {f"on{kind}": kind for kind in _KINDS}
+
+Listener = Callable[[Any], object]
+BytesLike = bytes | bytearray | memoryview
+
+
+class _Gate(ABCMeta):
+    """Holds a socket's events until the constructor of its most derived class has returned."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        socket: Any = cls.__new__(cls, *args, **kwargs)  # type: ignore[arg-type]
+        try:
+            socket.__init__(*args, **kwargs)
+        except BaseException:
+            if dialing := socket.__dict__.get("_dialing"):
+                dialing.abandon()
+                socket._discard()
+            raise
+        socket._let_events_out()
+        return socket
+
+
+class WebSocket(metaclass=_Gate):
+    """A WebSocket, as a browser has it. Making one begins to connect and returns at once.
+
+    Assign handlers, or define them in a subclass; they get plain values: `onopen()`, `onmessage(data)`,
+    `onerror(error)`, `onclose()`. Listeners (`addEventListener`) get event objects. Both may block, send, close, and
+    ask blocking queries: they run on a thread of their own. What they raise is logged and goes to `onerror`.
+
+    All methods may be called from any thread.
+
+    Args:
+        url: `ws://` or `wss://` (`http://` and `https://` are taken for these).
+        protocols: the subprotocols to offer, one or several; if the server picks none of them, connecting fails.
+        options: see `wsrpc.options.Options`.
+
+    Raises:
+        InvalidURL: the URL names no WebSocket.
+        ValueError: a bad or repeated subprotocol, a bad option.
+        TypeError: an option that does not exist.
+
+    Attributes:
+        url: the URL, without credentials.
+        protocol: the subprotocol that the server picked, `""` before that and if there is none.
+        extensions: the extensions agreed on; `""`, for there are none so far.
+        binaryType: `"blob"` (the default) and `"arraybuffer"` give binary messages as bytes, `"memoryview"` as a view;
+            anything else is ignored, as in browsers.
+        closeCode, closeReason, wasClean: after closing, as in the close event; `None` before.
+        dropped: how many messages were dropped because nobody had asked for messages yet.
+
+    Example:
+        >>> with wsrpc.WebSocket(url) as ws:                             # doctest: +SKIP
+        ...     ws.onmessage = print
+        ...     ws.send("hello")
+    """
+
+    CONNECTING: ClassVar[int] = 0
+    OPEN: ClassVar[int] = 1
+    CLOSING: ClassVar[int] = 2
+    CLOSED: ClassVar[int] = 3
+
+    onopen: Callable[[], object] | None = None
+    onmessage: Callable[[Any], object] | None = None
+    onerror: Callable[[BaseException], object] | None = None
+    onclose: Callable[[], object] | None = None
+
+    def __init__(self, url: str, protocols: str | Sequence[str] = (), **options: Any) -> None:
+        self._endpoint = parse_url(url)
+        self._options = make_options(options)
+        self._lock = threading.Lock()
+        self._kept: dict[str, deque[tuple[int, Any]]] = {kind: deque() for kind in _KINDS}  # guarded by _lock
+        self._happened = 0  # guarded by _lock; numbers the events
+        self._gate_open = False  # guarded by _lock
+        self._delivering = False  # guarded by _lock
+        self._paused = False  # guarded by _lock
+        self._listeners: dict[str, list[tuple[Any, bool]]] = {kind: [] for kind in _KINDS}  # guarded by _lock
+        self._callbacks = CallbackThreads("wsrpc-callback")
+        self._opened, self._ended = threading.Event(), threading.Event()
+        self._failure: WsrpcError | None = None
+        self._connection: Connection | None = None
+        self._ready_state = WebSocket.CONNECTING
+        self._binary_type = "blob"
+        self._unsendable_bytes = 0
+        self.url = self._endpoint.url
+        self.protocol = ""
+        self.extensions = ""
+        self.closeCode: int | None = None
+        self.closeReason: str | None = None
+        self.wasClean: bool | None = None
+        self.dropped = 0
+        self._dialing = Dialing(
+            self._endpoint, self._options, check_protocols(protocols), self._on_dialed, self._on_dial_failed
+        )
+
+    # The standard's attributes and methods
+
+    @property
+    def readyState(self) -> int:
+        """`CONNECTING`, `OPEN`, `CLOSING` or `CLOSED`."""
+        return self._ready_state
+
+    @property
+    def bufferedAmount(self) -> int:
+        """Bytes that `send` took and that the network has not; what was sent after closing began stays counted."""
+        connection = self._connection
+        return self._unsendable_bytes + (connection.outbound.unsent_bytes if connection is not None else 0)
+
+    @property
+    def binaryType(self) -> str:
+        """How binary messages come; see the class."""
+        return self._binary_type
+
+    @binaryType.setter
+    def binaryType(self, value: str) -> None:
+        if value in ("blob", "arraybuffer", "memoryview"):
+            self._binary_type = value
+
+    def send(self, data: str | BytesLike) -> None:
+        """Send a message: a str as text, bytes-like as binary. Never blocks.
+
+        After closing began it does nothing but let `bufferedAmount` grow, as in browsers.
+
+        Raises:
+            StateError: the connection is not open yet.
+            Overflow: more than `max_buffered_bytes` would wait for the network; this message was not taken.
+            TypeError: the data is neither.
+        """
+        opcode, payload = _payload(data)
+        connection = self._connection
+        if self._ready_state == WebSocket.CONNECTING:
+            raise StateError(f"{self!r} is not open yet: send in onopen, or after wait_open()")
+        if self._ready_state != WebSocket.OPEN or connection is None:
+            self._unsendable_bytes += len(payload)
+            return
+        unsent = connection.outbound.unsent_bytes
+        if unsent and unsent + len(payload) > self._options.max_buffered_bytes:
+            raise Overflow(
+                f"{unsent} bytes wait for the network already and max_buffered_bytes is "
+                f"{self._options.max_buffered_bytes}: the peer reads too slowly; send later (see bufferedAmount)",
+                limit=self._options.max_buffered_bytes,
+            )
+        try:
+            connection.outbound.write(connection.pack(opcode, payload))
+        except ConnectionClosed:  # it ended just now: as if it had been sent a moment later
+            self._unsendable_bytes += len(payload)
+
+    def close(self, code: int | None = None, reason: str = "") -> None:
+        """Begin the closing handshake, after all that was sent; while connecting, give up. Returns at once.
+
+        Args:
+            code: 1000, or 3000 to 4999; `None`: none is sent.
+            reason: at most 123 bytes in UTF-8; needs a code.
+
+        Raises:
+            ValueError: another code, or a reason that is too long.
+        """
+        _check_close(code, reason)
+        with self._lock:
+            if self._ready_state in (WebSocket.CLOSING, WebSocket.CLOSED):
+                return
+            connecting = self._ready_state == WebSocket.CONNECTING
+            self._ready_state = WebSocket.CLOSING
+            self._kept["message"].clear()
+        if connecting:
+            self._dialing.abandon()
+            error = ConnectError("closed before the connection was established", address=self._endpoint.address)
+            self._on_dial_failed(error)
+        elif self._connection is not None:
+            if reason and code is None:
+                code = 1000
+            self._connection.close(code, reason)
+            self._connection.resume()
+
+    def addEventListener(self, type: str, listener: Any, once: bool = False) -> None:
+        """Call `listener(event)` (or `listener.handleEvent(event)`) at each event of this type.
+
+        A listener added twice is called once. Types that do not exist are ignored, as in browsers.
+
+        Args:
+            type: `"open"`, `"message"`, `"error"` or `"close"`.
+            listener: a function, or an object with `handleEvent`.
+            once: remove it after its first call.
+        """
+        with self._lock:
+            listeners = self._listeners.get(type)
+            if listeners is not None and all(known != listener for known, _ in listeners):
+                listeners.append((listener, once))
+        self._schedule()
+
+    def removeEventListener(self, type: str, listener: Any) -> None:
+        """Remove a listener; one that is not there is ignored."""
+        with self._lock:
+            listeners = self._listeners.get(type, [])
+            listeners[:] = [entry for entry in listeners if entry[0] != listener]
+
+    # Python's extras
+
+    def wait_open(self, timeout: float | None = None) -> None:
+        """Block until the connection is open.
+
+        Args:
+            timeout: seconds; `None`: as long as `open_timeout` allows.
+
+        Raises:
+            ConnectError: it did not come about.
+            ConnectionClosed: it has ended again.
+            TimeoutError: not within `timeout`.
+            StateError: called on the wsrpc loop.
+        """
+        refuse_on_loop("wait_open()")
+        if not self._opened.wait(timeout):
+            raise TimeoutError(f"{self!r} was not open within {timeout} s")
+        if self._ready_state == WebSocket.CLOSED and self._failure is not None:
+            raise self._failure
+
+    def wait_closed(self, timeout: float | None = None) -> None:
+        """Block until the connection has ended.
+
+        Raises:
+            TimeoutError: not within `timeout` seconds; `None`: no limit.
+            StateError: called on the wsrpc loop.
+        """
+        refuse_on_loop("wait_closed()")
+        if not self._ended.wait(timeout):
+            raise TimeoutError(f"{self!r} was not closed within {timeout} s")
+
+    def __enter__(self) -> Self:
+        try:
+            self.wait_open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+        self.wait_closed()
+
+    def __repr__(self) -> str:
+        state = ("connecting", "open", "closing", "closed")[self._ready_state]
+        return f"<{type(self).__name__} {self.url} {state}>"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in _HANDLERS and value is not None:
+            self._schedule()
+
+    # From the connection, on the loop
+
+    def _on_dialed(self, connection: Connection, protocol: str) -> None:
+        with self._lock:
+            if self._ready_state != WebSocket.CONNECTING:
+                connection.start(self)
+                connection.abort("closed while connecting")
+                return
+            self._connection, self.protocol = connection, protocol
+            self._ready_state = WebSocket.OPEN
+        self._happen("open", OpenEvent(self))
+        self._opened.set()
+        connection.start(self)
+
+    def _on_dial_failed(self, error: ConnectError) -> None:
+        self._end(error, ABNORMAL, "", clean=False, error=error)
+
+    def message(self, opcode: int, payload: Any) -> None:
+        """A message came. On the loop; not to be called by users."""
+        if opcode == TEXT:
+            try:
+                data: Any = payload if isinstance(payload, str) else payload.decode()
+            except UnicodeDecodeError as error:
+                raise ProtocolError("a text message is not UTF-8", code=1007) from error
+        else:
+            data = memoryview(payload) if self._binary_type == "memoryview" else payload
+        with self._lock:
+            if self._ready_state != WebSocket.OPEN:
+                return
+            messages = self._kept["message"]
+            self._happened += 1
+            messages.append((self._happened, data))
+            if len(messages) >= self._options.max_queue:
+                self._bound(messages)
+        self._schedule()
+
+    def drained(self) -> None:
+        """What waited was written."""
+
+    def closing(self) -> None:
+        """The closing handshake has begun. On the loop; not to be called by users."""
+        with self._lock:
+            if self._ready_state == WebSocket.OPEN:
+                self._ready_state = WebSocket.CLOSING
+
+    def closed(self, end: ConnectionClosed, cause: WsrpcError | None) -> None:
+        """The connection has ended. On the loop; not to be called by users."""
+        connection = self._connection
+        assert connection is not None
+        code, reason = connection.received_close or (ABNORMAL, "")
+        error = cause if cause is not None else (None if connection.clean else end)
+        self._end(end, code, reason, clean=connection.clean, error=error)
+
+    def _bound(self, messages: deque[tuple[int, Any]]) -> None:
+        """At `max_queue`: stop reading, or drop the oldest while nobody has asked for messages. Under the lock."""
+        if self._is_wanted("message"):
+            assert self._connection is not None
+            self._paused = True
+            self._connection.pause()
+        elif len(messages) > self._options.max_queue:
+            messages.popleft()
+            self.dropped += 1
+
+    def _end(self, end: WsrpcError, code: int, reason: str, *, clean: bool, error: WsrpcError | None) -> None:
+        with self._lock:
+            if self._ready_state == WebSocket.CLOSED:
+                return
+            self._failure = end
+            self.closeCode, self.closeReason, self.wasClean = code, reason, clean
+            self._ready_state = WebSocket.CLOSED
+        if error is not None:
+            self._happen("error", ErrorEvent(self, error))
+        self._happen("close", CloseEvent(self, code, reason, clean))
+        self._callbacks.retire()
+        self._opened.set()
+        self._ended.set()
+
+    # Events
+
+    def _let_events_out(self) -> None:
+        self._gate_open = True
+        self._schedule()
+
+    def _discard(self) -> None:
+        """The constructor of a subclass raised: nobody will ever have this object."""
+        with self._lock:
+            self._ready_state = WebSocket.CLOSED
+        if self._connection is not None:
+            self._connection.abort("the constructor raised")
+
+    def _happen(self, kind: str, event: Event) -> None:
+        with self._lock:
+            self._happened += 1
+            self._kept[kind].append((self._happened, event))
+        self._schedule()
+
+    def _is_wanted(self, kind: str) -> bool:
+        return getattr(self, f"on{kind}") is not None or bool(self._listeners[kind])
+
+    def _schedule(self) -> None:
+        """Have the callback thread deliver what can be delivered."""
+        if "_gate_open" not in self.__dict__:  # a handler assigned before our own constructor ran
+            return
+        with self._lock:
+            if self._delivering or self._next_kind() is None:
+                return
+            self._delivering = True
+        self._callbacks.submit(self._deliver)
+
+    def _next_kind(self) -> str | None:
+        """The kind of the oldest event that somebody wants. Under the lock."""
+        if not self._gate_open:
+            return None
+        wanted = [(self._kept[kind][0][0], kind) for kind in _KINDS if self._kept[kind] and self._is_wanted(kind)]
+        return min(wanted)[1] if wanted else None
+
+    def _deliver(self) -> None:
+        while True:
+            with self._lock:
+                kind = self._next_kind()
+                if kind is None:
+                    self._delivering = False
+                    return
+                content = self._kept[kind].popleft()[1]
+                resume = self._paused and len(self._kept["message"]) <= self._options.max_queue // 2
+                if resume:
+                    self._paused = False
+            if resume and self._connection is not None:
+                self._connection.resume()
+            self._tell(kind, content)
+
+    def _tell(self, kind: str, content: Any) -> None:
+        handler = getattr(self, f"on{kind}")
+        if handler is not None:
+            values = (content,) if kind == "message" else (content.error,) if kind == "error" else ()
+            self._run(kind, handler, *values)
+        with self._lock:
+            listeners = list(self._listeners[kind])
+            self._listeners[kind][:] = [entry for entry in self._listeners[kind] if not entry[1]]
+        if listeners:
+            event = MessageEvent(self, content, self._endpoint.origin) if kind == "message" else content
+            for listener, _ in listeners:
+                self._run(kind, getattr(listener, "handleEvent", listener), event)
+
+    def _run(self, kind: str, function: Callable[..., object], *values: Any) -> None:
+        try:
+            function(*values)
+        except Exception as error:
+            log.exception("on%s of %r failed", kind, self)
+            if kind != "error":
+                self._tell("error", ErrorEvent(self, error))
+
+
+def _payload(data: str | BytesLike) -> tuple[int, bytes]:
+    if isinstance(data, str):
+        try:
+            return TEXT, data.encode()
+        except UnicodeEncodeError:  # unpaired surrogates become U+FFFD, as the standard's USVString has it
+            return TEXT, data.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+    if isinstance(data, bytes | bytearray | memoryview):
+        return BINARY, bytes(data)
+    try:
+        return BINARY, bytes(memoryview(data))
+    except TypeError:
+        raise EncodeError(f"send takes str or a bytes-like object, not {type(data).__name__}") from None
+
+
+def _check_close(code: int | None, reason: str) -> None:
+    """The standard's rules for `close()` (section 3.1, steps 1 and 2)."""
+    if code is not None and code != 1000 and not 3000 <= code <= 4999:
+        raise ValueError(f"close code must be 1000 or 3000 to 4999, not {code}")
+    if len(reason.encode()) > 123:
+        raise ValueError("close reason must be at most 123 bytes in UTF-8")
