@@ -76,7 +76,7 @@ class CallbackThreads:
             function, args = job
             try:
                 function(*args)
-            except Exception:
+            except BaseException:  # also SystemExit: a callback ends neither this thread nor the process
                 log.exception("%r failed on thread %s", function, threading.current_thread().name)
             del job, function, args  # nothing is kept alive while idle
 

@@ -16,15 +16,16 @@ from typing import Any, Self
 from . import codec
 from .callbacks import CallbackThreads
 from .correlator import Correlator
+from .deadlines import timed_out
 from .dialects import JSONRPC, Dialect, Failure, Params
-from .errors import Overflow, RemoteError, WsrpcError
+from .errors import ConnectionClosed, Overflow, RemoteError, WsrpcError
 from .framing import TEXT, check_protocols
 from .incoming import Router
-from .link import Entry, Link, LinkState, timed_out
+from .link import Link, LinkState
 from .loop import refuse_on_loop
 from .naming import Api
 from .options import check_positive, make_options
-from .replies import Reply, Slot
+from .replies import Entry, Reply, Slot
 from .statistics import Stats, quantiles
 from .streams import DEFAULT, Subscription, make_inbox
 from .subscriptions import Subscriptions, Topic
@@ -124,9 +125,9 @@ class Client:
         now = time.monotonic()
         slot = Slot(*self._encoded(message, params), now, self._deadline(timeout, now))
         try:
+            self._refuse_if_stuck()  # before it is sent, and after: the inbox may have become full between
             self._link.ask(slot)
-            if (overflow := self._link.stuck()) is not None:
-                raise overflow
+            self._refuse_if_stuck()
             if not slot.wait():
                 if self._link.give_up(slot):
                     raise timed_out(slot, time.monotonic())
@@ -138,6 +139,10 @@ class Client:
             self._link.give_up(slot)
             raise slot.error
         return slot.result
+
+    def _refuse_if_stuck(self) -> None:
+        if (overflow := self._link.backpressure.stuck()) is not None:
+            raise overflow
 
     def submit(self, message: Any, params: Params = None, *, timeout: float | None = DEFAULT) -> Reply:
         """Ask, and return at once with a `Reply`, a `concurrent.futures.Future` of the answer.
@@ -182,17 +187,16 @@ class Client:
             raise TimeoutError(f"{method} was not sent: the send buffer stayed full")
         connection.outbound.write(connection.pack(TEXT, payload))
 
-    def _encoded(self, message: Any, params: Params) -> tuple[str, list[bytes]]:
+    def _encoded(self, message: Any, params: Params) -> tuple[Any, list[bytes]]:
         """What is asked, for errors, and the encoded message without its reflect ID."""
         if isinstance(message, str):
             _check_method(message, params)
             return message, codec.encode_query(self._dialect.request(message, params), allow_nan=self._allow_nan)
-        if not isinstance(message, Mapping | list | tuple):
+        if type(message) is not dict and not isinstance(message, Mapping | list | tuple):
             raise TypeError(f"ask a method by its name, or a whole message as a mapping or list, not {message!r:.80}")
         if params is not None:
             raise TypeError("params go with a method's name; a whole message has its own")
-        parts = codec.encode_query(self._dialect.stamp(message), allow_nan=self._allow_nan)
-        return f"{message!r:.60}", parts
+        return message, codec.encode_query(self._dialect.stamp(message), allow_nan=self._allow_nan)
 
     def _deadline(self, timeout: float | None, now: float) -> float | None:
         if timeout is DEFAULT:
@@ -270,11 +274,11 @@ class Client:
         self._pool.submit(self.end_subscription, subscription)
 
     def _blocked(self, subscription: Subscription) -> None:
-        self._link.block(subscription)
+        self._link.backpressure.block(subscription)
 
     def unblock(self, subscription: Subscription) -> None:
         """A full inbox has room again; used by `Subscription`."""
-        self._link.unblock(subscription)
+        self._link.backpressure.unblock(subscription)
 
     # What replies need
 
@@ -282,9 +286,13 @@ class Client:
         """Stop waiting for a reply; used by `Reply.cancel`."""
         return self._link.give_up(reply)
 
+    def flush(self) -> None:
+        """Write what was left for company; used by `Reply.result`."""
+        self._link.flush()
+
     def stuck(self) -> Overflow | None:
         """The error to raise where waiting on this thread could never end; used by `Reply.result`."""
-        return self._link.stuck()
+        return self._link.backpressure.stuck()
 
     def run_callback(self, function: Callable[..., object], *args: Any) -> None:
         """Run a function on the client's callback thread."""
@@ -330,6 +338,8 @@ class Client:
         What is in flight fails with `QueryLost`; subscriptions end. Doing it twice is fine.
         """
         refuse_on_loop("close()")
+        end = ConnectionClosed("the client was closed", code=1000, initiator="us")
+        self._router.end_subscriptions(end)  # first: one of them may keep the socket from being read
         self._link.close()
         self._callbacks.retire()
         self._pool.retire()

@@ -30,7 +30,7 @@ def encode(message: Any, *, allow_nan: bool = False) -> bytes:
 
     Args:
         message: anything that orjson takes (also numpy arrays and scalars, datetimes, dataclasses, UUIDs), and arrays
-            that orjson refuses but that have `tolist`, such as slices of numpy arrays.
+            that orjson refuses but that have `tolist`, such as slices of numpy arrays, or those of foreign byte order.
         allow_nan: send NaN and the infinities as null instead of refusing them.
 
     Raises:
@@ -38,7 +38,7 @@ def encode(message: Any, *, allow_nan: bool = False) -> bytes:
             `str`, NaN or infinity, unpaired surrogates, objects of other types.
     """
     try:
-        body = orjson.dumps(message, default=_default, option=_OPTIONS)
+        body = _dumps(message)
     except TypeError as error:
         path, culprit = _locate(message)
         where = f" at {path}" if path else ""
@@ -79,11 +79,34 @@ def is_utf8(payload: bytes | bytearray | memoryview | str) -> bool:
     return True
 
 
+def _dumps(message: Any) -> bytes:
+    try:
+        return orjson.dumps(message, default=_default, option=_OPTIONS)
+    except TypeError:  # for an array of foreign byte order it does not ask `default`, unless it knows no arrays
+        return orjson.dumps(message, default=_piecewise)
+
+
 def _default(value: Any) -> Any:
     """What orjson does not take itself: arrays that are not contiguous, or not of a type it knows."""
-    if hasattr(value, "tolist") and not isinstance(value, memoryview):
+    if not _is_array(value):
+        raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+    contiguous = getattr(getattr(value, "flags", None), "c_contiguous", True)
+    native = getattr(getattr(value, "dtype", None), "isnative", True)
+    if contiguous and native:
         return value.tolist()
-    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
+    return value.astype(value.dtype.newbyteorder("="), order="C")  # `tolist` would lose what datetime64[ns] is
+
+
+def _piecewise(value: Any) -> Any:
+    """An array by itself, as it would be encoded among others."""
+    try:
+        return orjson.Fragment(orjson.dumps(value, default=_default, option=_OPTIONS))
+    except TypeError:
+        return _default(value)
+
+
+def _is_array(value: Any) -> bool:
+    return hasattr(value, "tolist") and not isinstance(value, memoryview)
 
 
 def _children(value: Any) -> Iterator[tuple[str, Any]]:
@@ -106,7 +129,7 @@ def _locate(value: Any) -> tuple[str, Any]:
         seen += 1
         for step, child in _children(value):
             try:
-                orjson.dumps(child, default=_default, option=_OPTIONS)
+                _dumps(child)
             except TypeError:
                 path, value = path + step, child
                 break
@@ -116,7 +139,7 @@ def _locate(value: Any) -> tuple[str, Any]:
 
 
 def _refuse_nan(value: Any, path: str = "") -> None:
-    if hasattr(value, "tolist") and not isinstance(value, memoryview):
+    if _is_array(value):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):
         where = path.removeprefix(".")

@@ -25,6 +25,9 @@ from .loop import Loop, Timer, take_lock
 from .options import Options
 from .outbound import WOULD_BLOCK, Outbound
 
+_GOING_AWAY = 1001
+_EXIT_PATIENCE = 0.2  # seconds for a peer to answer our close frame when the interpreter exits
+
 _EOF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
@@ -48,8 +51,11 @@ class Sink(Protocol):
     def drained(self) -> None:
         """What had to wait for the network was written."""
 
-    def closing(self) -> None:
-        """The closing handshake has begun: nothing can be sent any more."""
+    def closing(self, end: ConnectionClosed | None) -> None:
+        """The closing handshake has begun: nothing can be sent any more.
+
+        With `end`, which says how it will have ended, nothing more will be received either.
+        """
 
     def closed(self, end: ConnectionClosed, cause: WsrpcError | None) -> None:
         """The connection has ended; `cause` is why we ended it, if the peer or the network was at fault."""
@@ -123,26 +129,35 @@ class Connection:
         """Drop the connection without a closing handshake. From any thread; never blocks."""
         self._loop.call(self._abort, text)
 
-    def pause_soon(self) -> None:
-        """As `pause`, from any thread; never blocks."""
-        self._loop.call(self.pause)
-
     def resume(self) -> None:
-        """Read again after `pause`. From any thread; never blocks."""
-        self._loop.call(self._resume)
+        """Have the loop `read_on`. From any thread; never blocks."""
+        self._loop.call(self.read_on)
 
     # What the loop calls
 
     def start(self, sink: Sink) -> None:
         """Begin to read, and to ping. On the loop."""
         self._sink = sink
-        self._loop.residents.add(self)
+        self._loop.admit(self)
         self._loop.call(self._read)
         self._arm(self._options.ping_interval, self._keep_alive)
 
     def pause(self) -> None:
-        """Do not read the socket until `resume`. On the loop."""
+        """Do not read the socket until `read_on`. On the loop."""
         self._paused = True
+
+    def read_on(self) -> None:
+        """Read again after `pause`. On the loop."""
+        if self._paused:
+            self._paused = False
+            self._last_received = time.monotonic()
+            self._loop.call(self._read)
+
+    def going_away(self) -> None:
+        """The interpreter exits: a close frame goes out, and a silent peer is not waited for."""
+        self._begin_close(_GOING_AWAY, "")
+        self.read_on()
+        self._arm(_EXIT_PATIENCE, self._close_timed_out)
 
     def loop_died(self, cause: BaseException) -> None:
         """The loop is gone, and with it this connection."""
@@ -159,27 +174,22 @@ class Connection:
         try:
             rest, self._rest = self._rest, b""
             self._digest(memoryview(rest))
+            sock, buffer = self._sock, self._loop.buffer
             while not self._paused:
-                if not await self._receive():
+                if self._is_tls:
+                    size = await self._receive_tls(buffer)
+                else:
+                    await _read_wait(sock)
+                    size = sock.recv_into(buffer)
+                if not size:
                     break
+                self._digest(buffer[:size])
         except OSError as error:
             self._end_text = self._end_text or f"the network failed: {error}"
         finally:
             self._reader = None
         if not self._paused:
             await self._finish()
-
-    async def _receive(self) -> bool:
-        """Take what the socket has. Returns false at its end."""
-        buffer = self._loop.buffer
-        if not self._is_tls:
-            await _read_wait(self._sock)
-            size = self._sock.recv_into(buffer)
-        else:
-            size = await self._receive_tls(buffer)
-        if size:
-            self._digest(buffer[:size])
-        return size > 0
 
     async def _receive_tls(self, buffer: memoryview) -> int:
         while True:
@@ -216,12 +226,6 @@ class Connection:
         except (ProtocolError, MessageTooBig) as error:
             self._fail(error)
 
-    def _resume(self) -> None:
-        if self._paused:
-            self._paused = False
-            self._last_received = time.monotonic()
-            self._loop.call(self._read)
-
     # Closing
 
     def _begin_close(self, code: int | None, reason: str) -> None:
@@ -251,8 +255,9 @@ class Connection:
 
     def _send_close(self, code: int | None, reason: str) -> None:
         self._phase = Phase.CLOSING
+        heard_all = self._deaf or self.received_close is not None
+        self._loop.guard(self._sink.closing, self._end() if heard_all else None)  # type: ignore[union-attr]
         self.outbound.shut()
-        self._loop.guard(self._sink.closing)  # type: ignore[union-attr]
         self._send_control(self._framing.close(code, reason))
         self._arm(self._options.close_timeout, self._close_timed_out)
 
@@ -272,7 +277,7 @@ class Connection:
             self._loop.guard(self._sink.drained)
 
     def _close_timed_out(self) -> None:
-        self._abort(f"the closing handshake took over {self._options.close_timeout} s")
+        self._abort("the peer did not complete the closing handshake in time (close_timeout)")
 
     def _write_failed(self, error: OSError) -> None:
         self._abort(f"the network failed: {error}")
@@ -300,6 +305,8 @@ class Connection:
             return
         self._finished = True
         self._arm(None, self._keep_alive)
+        if self._reader is not None:  # aborted before it had come to reading
+            await self._reader.cancel()
         await self.outbound.stop()
         await take_lock(self.outbound.lock)
         try:
@@ -308,7 +315,7 @@ class Connection:
             self._sock.close()
         finally:
             self.outbound.lock.release()
-        self._loop.residents.discard(self)
+        self._loop.dismiss(self)
         self._report_end()
 
     def _report_end(self) -> None:
@@ -326,12 +333,14 @@ class Connection:
         who = {"us": "we closed it", "peer": "the peer closed it", "network": "no closing handshake"}[self._initiator]
         said = f": {reason}" if reason else ""
         why = f"; {self._end_text}" if self._end_text else ""
-        return ConnectionClosed(
+        end = ConnectionClosed(
             f"the connection ended ({who}, close code {code}{said}{why})",
             code=code,
             reason=reason,
             initiator=self._initiator,
         )
+        end.__cause__ = self._cause
+        return end
 
     # Keepalive
 
@@ -346,17 +355,21 @@ class Connection:
         interval, timeout = self._options.ping_interval, self._options.ping_timeout
         if self._phase is not Phase.OPEN or interval is None:
             return
-        silent = time.monotonic() - self._last_received
-        if self._pinged_at is not None and self._last_received >= self._pinged_at:
+        now = time.monotonic()
+        silent = now - self._last_received
+        if self._paused or (self._pinged_at is not None and self._last_received >= self._pinged_at):
             self._pinged_at = None
         if self._paused or silent < interval:
-            self._pinged_at = None
             self._arm(max(interval - silent, interval / 10), self._keep_alive)
-        elif self._pinged_at is None:
-            self._pinged_at = time.monotonic()
+            return
+        if self._pinged_at is None:
+            self._pinged_at = now
             self._send_control(self._framing.ping(b"wsrpc"))
-            self._arm(timeout or interval, self._keep_alive)
-        elif timeout is not None:
+        if timeout is None:
+            self._arm(interval, self._keep_alive)
+        elif now < self._pinged_at + timeout:
+            self._arm(min(interval, self._pinged_at + timeout - now), self._keep_alive)
+        else:
             self._abort(f"the peer sent nothing for {silent:.1f} s, not even a pong to our ping")
 
     def _send_control(self, frame: bytes) -> None:

@@ -21,9 +21,12 @@ REMEMBERED = 4096
 class Entry(Protocol):
     """A query that waits for its answer."""
 
-    method: str
     deadline: float | None
     written_at: float
+
+    @property
+    def method(self) -> str:
+        """What is asked, for errors."""
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Take the outcome; called once. Must not block."""

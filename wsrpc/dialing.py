@@ -7,7 +7,6 @@ system's own error.
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from .callbacks import CallbackThreads
 from .connection import Connection
 from .errors import ConnectError
 from .framing import ClientHandshake, basic_auth, header_lines
-from .loop import current_loop, wait_future, within
+from .loop import OutOfTime, current_loop, wait_future, within
 from .options import Options
 from .sockets import connect, no_delay, receive, release, send_all, shake_hands
 from .urls import Endpoint
@@ -66,6 +65,10 @@ class Dialing:
         """Give up; neither function will be called. From any thread; never blocks."""
         self._loop.call(self._cancel)
 
+    def going_away(self) -> None:
+        """The interpreter exits."""
+        self.abandon()
+
     def loop_died(self, cause: BaseException) -> None:
         """The loop is gone, and with it this attempt."""
         self._drop_socket()
@@ -81,10 +84,10 @@ class Dialing:
         if self._abandoned:
             return
         self._task = await curio.current_task()
-        self._loop.residents.add(self)
+        self._loop.admit(self)
         try:
             connection, protocol = await within(self._options.open_timeout, self._dial())
-        except TimeoutError as error:
+        except OutOfTime as error:
             await self._give_up(self._timed_out(), error)
         except curio.CancelledError:
             await self._give_up(None, None)
@@ -93,14 +96,14 @@ class Dialing:
         except Exception as error:
             await self._give_up(self._error(_advice(error, self._endpoint)), error)
         else:
-            self._loop.residents.discard(self)
+            self._loop.dismiss(self)
             if self._abandoned:
                 await self._give_up(None, None)
             else:
                 self._loop.guard(self._on_open, connection, protocol)
 
     async def _give_up(self, error: ConnectError | None, cause: BaseException | None) -> None:
-        self._loop.residents.discard(self)
+        self._loop.dismiss(self)
         if self._sock is not None:
             await release(self._sock)
         if error is not None and not self._abandoned:
@@ -124,6 +127,8 @@ class Dialing:
 
     async def _prepare(self) -> Prepared:
         """What may block, on a thread."""
+        if _is_quick(self._endpoint, self._options):
+            return _prepare(self._endpoint, self._options)
         prepared: Future[Any] = Future()
         _threads.submit(_settle, prepared, lambda: _prepare(self._endpoint, self._options))
         return await wait_future(prepared)  # type: ignore[no-any-return]
@@ -175,11 +180,15 @@ def _settle(future: Future[Any], function: Callable[[], Any]) -> None:
         future.set_exception(error)
 
 
-def _prepare(
-    endpoint: Endpoint, options: Options
-) -> tuple[list[Address], ssl.SSLContext | None, list[tuple[bytes, bytes]]]:
+def _prepare(endpoint: Endpoint, options: Options) -> Prepared:
     context = (options.ssl or _default_context()) if endpoint.secure else None
     return _addresses(endpoint), context, _headers(endpoint, options)
+
+
+def _is_quick(endpoint: Endpoint, options: Options) -> bool:
+    """Whether nothing of it blocks: no name to look up, no trust store to load, no function of the user's."""
+    needs_thread = callable(options.headers) or callable(options.cookies) or (endpoint.secure and options.ssl is None)
+    return endpoint.literal is not None and not needs_thread
 
 
 @cache
@@ -188,15 +197,8 @@ def _default_context() -> ssl.SSLContext:
 
 
 def _addresses(endpoint: Endpoint) -> list[Address]:
-    try:
-        literal = ipaddress.ip_address(endpoint.host.partition("%")[0])
-    except ValueError:
-        found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    else:
-        family = socket.AF_INET6 if literal.version == 6 else socket.AF_INET
-        found = socket.getaddrinfo(
-            endpoint.host, endpoint.port, family, socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
-        )
+    flags = 0 if endpoint.literal is None else socket.AI_NUMERICHOST
+    found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=flags)
     return [(family, address) for family, _, _, _, address in found]
 
 

@@ -64,9 +64,9 @@ class Router:
         """A new connection: what cannot be decoded is warned of once on it."""
         self._warned = False
 
-    def connection_ended(self, end: ConnectionClosed) -> None:
-        """No more events come: subscriptions end after those that wait."""
-        for subscription in self._subscriptions.all():
+    def end_subscriptions(self, end: ConnectionClosed) -> None:
+        """No more events come: subscriptions end after those that wait. From any thread."""
+        for subscription in self._subscriptions.clear():
             subscription.end(end)
 
     def route(self, opcode: int, payload: Any) -> None:
@@ -91,10 +91,11 @@ class Router:
         self._sort(incoming, message)
 
     def _sort(self, incoming: Incoming | None, message: Any) -> None:
-        if isinstance(incoming, Answer | Failure):
-            self._answer(incoming, message)
-        elif isinstance(incoming, Push):
-            self._push(incoming, message)
+        kind = type(incoming)  # not isinstance: this runs once a message
+        if kind is Answer or kind is Failure:
+            self._answer(incoming, message)  # type: ignore[arg-type]
+        elif kind is Push:
+            self._push(incoming, message)  # type: ignore[arg-type]
         elif isinstance(incoming, Batch):
             for part, item in zip(incoming.items, message, strict=True):
                 self._sort(part, item)

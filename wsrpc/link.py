@@ -2,14 +2,13 @@
 
 A query takes its reflect ID, is registered and is written in one critical section, the connection's write lock: the
 order of IDs is the order on the wire, and no answer can come before its query is known. While there is no connection,
-queries wait for it in order. What happens on the loop (`message`, `closing`, `closed`) never waits for `_lock`: the
-rest of opening and ending runs on the client's pool.
+queries wait for it in order. What happens on the loop never waits for `_lock`: all of opening that needs it runs on the
+client's pool.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 import threading
 import time
 from collections import deque
@@ -19,23 +18,23 @@ from enum import Enum
 from typing import Any
 
 from . import codec
+from .backpressure import Backpressure
 from .callbacks import CallbackThreads
 from .connection import Connection
 from .correlator import Correlator
+from .deadlines import Deadlines, timed_out
 from .dialects import Dialect
 from .dialing import Dialing
-from .errors import ConnectError, ConnectionClosed, Overflow, QueryLost, QueryTimeout, WsrpcError
+from .errors import ConnectError, ConnectionClosed, QueryTimeout
 from .framing import TEXT
 from .incoming import Router
-from .loop import Timer, current_loop
+from .leg import Leg, lost
+from .loop import current_loop
 from .options import Options
-from .replies import Reply, Slot
-from .streams import Subscription
+from .replies import Entry
 from .urls import Endpoint
 
-Entry = Slot | Reply
-
-_SWEEP_SECONDS = 0.01  # deadlines are swept at most so often
+_ENDED_AT_ONCE = ConnectionClosed("the connection ended as soon as it was open")
 
 
 class LinkState(Enum):
@@ -56,6 +55,9 @@ class Link:
         correlator: knows what is in flight.
         router: gets what is received.
         pool: where opening and ending run.
+
+    Attributes:
+        backpressure: stops the reading for full inboxes.
     """
 
     def __init__(
@@ -77,17 +79,16 @@ class Link:
         self._pool = pool
         self._lock = threading.Lock()
         self._state = LinkState.IDLE  # guarded by _lock
-        self._connection: Connection | None = None  # guarded by _lock; readers without it check under the write lock
+        self._leg: Leg | None = None  # guarded by _lock; readers without it check under the write lock
+        self._newest: Leg | None = None  # set on the pool before its connection starts; cleared when it is lost
+        self._legs: list[Leg] = []  # guarded by _lock; all that have not ended, as far as they were looked at
         self._dialing: Dialing | None = None  # guarded by _lock
         self._opened: Future[Connection] = Future()  # guarded by _lock; of the attempt that is under way
-        self._ended = threading.Event()  # set while no connection lives
-        self._ended.set()
         self._unsent: deque[Entry] = deque()  # guarded by _lock; asked while there was no connection
-        self._blocked: frozenset[Subscription] = frozenset()  # guarded by _lock; replaced, so readers need none
+        self.backpressure = Backpressure(correlator)
         self._number = 0  # guarded by the write lock; the last reflect ID's number
-        self._sweeper: Timer | None = None  # loop only
-        self._sweep_at = math.inf  # loop only; read without
-        self._bytes_before = (0, 0)  # loop only; sent and received on earlier connections
+        self._deadlines = Deadlines(correlator, self._sweep_unsent)
+        self._bytes_before = (0, 0)  # guarded by _lock; sent and received on connections that have ended
 
     @property
     def state(self) -> LinkState:
@@ -105,10 +106,11 @@ class Link:
     @property
     def bytes(self) -> tuple[int, int]:
         """Sent and received, on the wire, over all connections."""
-        (sent, received), connection = self._bytes_before, self._connection
-        if connection is None:
-            return sent, received
-        return sent + connection.outbound.bytes_sent, received + connection.bytes_received
+        with self._lock:
+            total = self._bytes_before
+            for leg in self._legs:
+                total = _plus(total, leg.connection)
+        return total
 
     # Asking
 
@@ -121,12 +123,14 @@ class Link:
             ConnectionClosed: the link was closed.
             QueryTimeout: no room before the query's deadline.
         """
-        if entry.deadline is not None and entry.deadline < self._sweep_at:
-            current_loop().call(self._sweep_by, entry.deadline)
+        self._deadlines.watch(entry.deadline)
         while True:
-            connection = self._connection
-            if connection is not None and self._write(connection, entry):
-                return
+            leg = self._leg
+            if leg is not None:
+                if leg.connection.outbound.unsent_bytes > self._options.max_buffered_bytes:
+                    self._wait_for_room(leg.connection, entry)
+                if self._write(leg, entry):
+                    return
             if self._keep(entry):
                 return
 
@@ -141,6 +145,12 @@ class Link:
                 return True
         return entry.key is not None and self._correlator.abandon(entry.key)
 
+    def flush(self) -> None:
+        """Write what was left for company: somebody is about to wait."""
+        leg = self._leg
+        if leg is not None:
+            leg.connection.outbound.flush()
+
     def open(self, deadline: float | None) -> Connection:
         """The open connection; opens one if need be, and blocks until it is there.
 
@@ -152,8 +162,8 @@ class Link:
         with self._lock:
             self._refuse_closed()
             self._forget_ended()
-            if self._connection is not None:
-                return self._connection
+            if self._leg is not None:
+                return self._leg.connection
             self._begin_opening()
             opened = self._opened
         try:
@@ -167,45 +177,52 @@ class Link:
         with self._lock:
             self._state = LinkState.CLOSED
             dialing, self._dialing = self._dialing, None
-            connection = self._connection
+            self._leg = None
+            legs = list(self._legs)
             unsent, self._unsent = list(self._unsent), deque()
             opened = self._opened
         if dialing is not None:
             dialing.abandon()
             _fail(opened, end)
-        if connection is not None:
-            connection.close(1000)
-            connection.resume()
+        for leg in legs:
+            leg.connection.close(1000)
+            leg.connection.resume()
         for entry in unsent:
-            entry.settle(None, _lost(entry, end, may_have_run=False))
-        self._settle_all(end, set())
-        if connection is not None:
-            self._ended.wait()
+            entry.settle(None, lost(entry, end, may_have_run=False))
+        for leg in legs:
+            leg.settle(end)
+        self._deadlines.stop()
+        for leg in legs:
+            leg.ended.wait()
 
     def refuse_closed(self) -> None:
         """Raise `ConnectionClosed` once the link was closed."""
         with self._lock:
             self._refuse_closed()
 
-    def _write(self, connection: Connection, entry: Entry) -> bool:
-        """The critical section. Returns false if the connection has ended."""
-        outbound = connection.outbound
-        if not outbound.wait_for_room(self._options.max_buffered_bytes, entry.deadline):
+    def _wait_for_room(self, connection: Connection, entry: Entry) -> None:
+        if not connection.outbound.wait_for_room(self._options.max_buffered_bytes, entry.deadline):
             raise QueryTimeout(
                 f"{entry.method} was not sent: the send buffer stayed full (max_buffered_bytes is "
                 f"{self._options.max_buffered_bytes}): the endpoint reads too slowly",
                 method=entry.method,
+                elapsed=time.monotonic() - entry.asked_at,
                 may_have_run=False,
             )
+
+    def _write(self, leg: Leg, entry: Entry) -> bool:
+        """The critical section. Returns false if the connection has ended."""
+        outbound = leg.connection.outbound
         with outbound.lock:
             if not outbound.is_open:
                 return False
             self._number = number = self._number + 1
             entry.key = key = self._dialect.new_id(number)
-            entry.written_at = time.monotonic()
+            entry.leg, entry.written_at = leg, time.monotonic()
             self._correlator.register(key, entry)
-            frame = connection.pack(TEXT, _wire_form(key).join(entry.parts))
-            if not outbound.write_locked(frame):
+            frame = leg.connection.pack(TEXT, _wire_form(key).join(entry.parts))
+            # A reply that is not alone may wait for company; a query is waited for, so it goes now.
+            if not outbound.write_locked(frame, lazy=entry.may_linger and len(self._correlator) > 1):
                 entry.frame = frame
         return True
 
@@ -214,7 +231,7 @@ class Link:
         with self._lock:
             self._refuse_closed()
             self._forget_ended()
-            if self._connection is not None:
+            if self._leg is not None:
                 return False
             self._unsent.append(entry)
             self._begin_opening()
@@ -229,16 +246,16 @@ class Link:
             )
 
     def _is_up(self) -> bool:
-        return self._connection is not None and self._connection.outbound.is_open
+        leg = self._leg
+        return leg is not None and leg.connection.outbound.is_open
 
     def _forget_ended(self) -> None:
-        if self._connection is not None and not self._is_up():
-            self._connection = None
+        if self._leg is not None and not self._is_up():
+            self._leg = None
             self._state = LinkState.IDLE
 
     def _begin_opening(self) -> None:
         if self._state is LinkState.IDLE:
-            self._state = LinkState.CONNECTING
             self._opened = Future()
             self._dialing = Dialing(
                 self._endpoint,
@@ -247,32 +264,36 @@ class Link:
                 lambda connection, protocol: self._pool.submit(self._take_over, connection),
                 lambda error: self._pool.submit(self._opening_failed, error),
             )
+            self._state = LinkState.CONNECTING  # last: Ctrl-C before it leaves an attempt that nobody waits for
 
     def _take_over(self, connection: Connection) -> None:
         """On the pool: a connection is there; what waited goes out first."""
         with self._lock:
             self._dialing = None
             if self._state is not LinkState.CONNECTING:
-                connection.abort("the client was closed")
-                current_loop().call(connection.start, self)
+                connection.abort("nobody waits for it any more")
                 return
-            self._ended.clear()
+            self._forget_legs()
+            leg = Leg(connection, self._correlator, self._router, self._lost)
+            self._legs.append(leg)
+            self._newest, self.backpressure.connection = leg, connection
             self._router.connection_opened()
-            current_loop().call(connection.start, self)
-            while self._unsent:
-                if not self._write_kept(connection, self._unsent[0]):
-                    break
+            current_loop().call(connection.start, leg)
+            while self._unsent and self._write(leg, self._unsent[0]):
                 self._unsent.popleft()
-            self._connection = connection
+            unsent, self._unsent = list(self._unsent), deque()  # some, only if it has ended already
+            self._leg = leg
             self._state = LinkState.OPEN
-            self._opened.set_result(connection)
+            opened = self._opened
+        for entry in unsent:
+            entry.settle(None, lost(entry, _ENDED_AT_ONCE, may_have_run=False))
+        opened.set_result(connection)
 
-    def _write_kept(self, connection: Connection, entry: Entry) -> bool:
-        try:
-            return self._write(connection, entry)
-        except WsrpcError as error:
-            entry.settle(None, error)
-            return True
+    def _forget_legs(self) -> None:
+        """Keep of the connections that have ended only what they count."""
+        for leg in [leg for leg in self._legs if leg.ended.is_set()]:
+            self._legs.remove(leg)
+            self._bytes_before = _plus(self._bytes_before, leg.connection)
 
     def _opening_failed(self, error: ConnectError) -> None:
         """On the pool."""
@@ -286,136 +307,31 @@ class Link:
             entry.settle(None, _own_copy(error))
         _fail(opened, error)
 
-    # From the connection, on the loop
+    def _lost(self, leg: Leg, end: ConnectionClosed) -> None:
+        """On the loop: a connection brings nothing more."""
+        if leg is self._newest:
+            self._newest = self.backpressure.connection = None
+            self._router.end_subscriptions(end)
 
-    def message(self, opcode: int, payload: Any) -> None:
-        """A message came."""
-        self._router.route(opcode, payload)
-
-    def drained(self) -> None:
-        """What waited was written."""
-
-    def closing(self) -> None:
-        """The closing handshake has begun."""
-
-    def closed(self, end: ConnectionClosed, cause: WsrpcError | None) -> None:
-        """The connection has ended: all that is in flight is lost."""
-        connection = self._connection
-        unwritten: set[int] = set()
-        if connection is not None:
-            sent, received = self._bytes_before
-            unwritten = connection.outbound.unwritten()
-            self._bytes_before = sent + connection.outbound.bytes_sent, received + connection.bytes_received
-        end.__cause__ = cause
-        self._settle_all(end, unwritten)
-        self._router.connection_ended(end)
-        self._ended.set()
-
-    def _settle_all(self, end: ConnectionClosed, unwritten: set[int]) -> None:
-        for key, entry in self._correlator.waiting():
-            self._correlator.fail(key, _lost(entry, end, may_have_run=id(entry.frame) not in unwritten))
-
-    # Deadlines that nobody watches
-
-    def _sweep_by(self, deadline: float) -> None:
-        """On the loop: make sure that deadlines are looked at by then."""
-        if deadline < self._sweep_at:
-            if self._sweeper is not None:
-                self._sweeper.cancel()
-            self._sweep_at = deadline
-            delay = max(deadline - time.monotonic(), _SWEEP_SECONDS)
-            self._sweeper = current_loop().call_later(delay, self._sweep)
-
-    def _sweep(self) -> None:
-        self._sweep_at, self._sweeper = math.inf, None
-        now = time.monotonic()
-        for key, entry in self._correlator.expired(now):
-            self._correlator.fail(key, timed_out(entry, now))
+    def _sweep_unsent(self, now: float) -> None:
+        """On the loop: what waits for a connection has its deadlines too."""
         if self._unsent:
-            self._pool.submit(self._sweep_unsent)
-        deadlines = [entry.deadline for _, entry in self._correlator.waiting() if entry.deadline is not None]
-        if deadlines:
-            self._sweep_by(min(deadlines))
+            self._pool.submit(self._expire_unsent, now)
 
-    def _sweep_unsent(self) -> None:
-        now = time.monotonic()
+    def _expire_unsent(self, now: float) -> None:
+        """On the pool."""
         with self._lock:
             expired = [entry for entry in self._unsent if entry.deadline is not None and entry.deadline <= now]
             self._unsent = deque(entry for entry in self._unsent if entry not in expired)
-            deadlines = [entry.deadline for entry in self._unsent if entry.deadline is not None]
+            remaining = [entry.deadline for entry in self._unsent]
         for entry in expired:
             entry.settle(None, timed_out(entry, now))
-        if deadlines:
-            current_loop().call(self._sweep_by, min(deadlines))
-
-    # Full inboxes of the policy "block"
-
-    def block(self, subscription: Subscription) -> None:
-        """On the loop: do not read until the subscription's inbox has room."""
-        with self._lock:
-            self._blocked |= {subscription}
-            connection = self._connection
-        if connection is not None:
-            connection.pause()
-        if subscription.has_room:  # its consumer was quicker
-            self.unblock(subscription)
-            return
-        for _, entry in self._correlator.waiting():
-            if entry.thread == subscription.consumer:
-                entry.interrupt(_stuck(subscription))
-
-    def unblock(self, subscription: Subscription) -> None:
-        """The inbox has room again, or its subscription has ended. From any thread."""
-        if subscription not in self._blocked:
-            return
-        with self._lock:
-            self._blocked -= {subscription}
-            resume = not self._blocked
-            connection = self._connection
-        if resume and connection is not None:
-            connection.resume()
-
-    def stuck(self) -> Overflow | None:
-        """The error to raise if the calling thread is the one that must make room before any answer can be read."""
-        for subscription in self._blocked:
-            if subscription.consumer == threading.get_ident():
-                return _stuck(subscription)
-        return None
+        for deadline in remaining:
+            self._deadlines.watch(deadline)
 
 
-def timed_out(entry: Entry, now: float) -> QueryTimeout:
-    """The error of a query whose deadline has passed."""
-    written = entry.key is not None
-    elapsed = now - (entry.written_at if written else entry.asked_at)
-    what = f"{entry.method} (query {entry.key}) got no answer" if written else f"{entry.method} could not be sent"
-    return QueryTimeout(
-        f"{what} within {now - entry.asked_at:.3g} s",
-        method=entry.method,
-        id=entry.key,
-        elapsed=elapsed,
-        may_have_run=written,
-    )
-
-
-def _lost(entry: Entry, end: ConnectionClosed, *, may_have_run: bool) -> QueryLost:
-    truth = "it may have run" if may_have_run else "it was not sent"
-    error = QueryLost(
-        f"{entry.method} (query {entry.key}) was lost, {truth}: {end}",
-        method=entry.method,
-        id=entry.key,
-        may_have_run=may_have_run,
-    )
-    error.__cause__ = end
-    return error
-
-
-def _stuck(subscription: Subscription) -> Overflow:
-    return Overflow(
-        f"this thread consumes {subscription.topic!r}, whose inbox is full and blocks the connection: the answer that "
-        "it would wait for can never be read; take the events first, or ask from another thread",
-        topic=subscription.topic,
-        limit=subscription.limit,
-    )
+def _plus(total: tuple[int, int], connection: Connection) -> tuple[int, int]:
+    return total[0] + connection.outbound.bytes_sent, total[1] + connection.bytes_received
 
 
 def _fail(future: Future[Any], error: BaseException) -> None:

@@ -75,6 +75,10 @@ class Listener:
         """One of its connections has ended. On the loop."""
         self._open -= 1
 
+    def going_away(self) -> None:
+        """The interpreter exits."""
+        self.close()
+
     def loop_died(self, cause: BaseException) -> None:
         """The loop is gone; nothing is accepted any more."""
         self._sock.close()
@@ -83,14 +87,14 @@ class Listener:
         self._closed = True
         if self._acceptor is not None:
             await self._acceptor.cancel()
-        self._loop.residents.discard(self)
+        self._loop.dismiss(self)
         self._sock.close()
 
     async def _accept(self) -> None:
         if self._closed:
             return
         self._acceptor = await curio.current_task()
-        self._loop.residents.add(self)
+        self._loop.admit(self)
         while True:
             try:
                 sock, _ = self._sock.accept()

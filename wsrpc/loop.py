@@ -11,12 +11,14 @@ starts a new loop.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import heapq
 import inspect
 import itertools
 import logging
 import os
+import selectors
 import socket
 import threading
 import time
@@ -27,20 +29,48 @@ from operator import call
 from typing import Any, Protocol
 
 import curio
-from curio.traps import _future_wait, _read_wait
+from curio.traps import _future_wait, _read_wait, _set_timeout, _unset_timeout
 
 from .errors import StateError
 
 log = logging.getLogger("wsrpc")
 
 RECEIVE_BYTES = 256 * 1024
+EXIT_SECONDS = 1.0  # for all goodbyes together
 
 
 class Resident(Protocol):
-    """What lives on the loop and is told if the loop dies."""
+    """What lives on the loop: it is told when the process ends, and if the loop dies."""
+
+    def going_away(self) -> None:
+        """The interpreter exits: end soon, and do not wait for a silent peer. Called on the loop."""
 
     def loop_died(self, cause: BaseException) -> None:
         """The loop is gone. Called on its thread, as its last act."""
+
+
+class WakingSelector(selectors.DefaultSelector):
+    """Wakes the threads whose waiting has ended only when the loop has nothing else to do.
+
+    A thread that is woken while the loop still runs would wake only to wait for the GIL.
+
+    Attributes:
+        wakes: what to call before the next wait; must not raise.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wakes: deque[Callable[[], object]] = deque()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """As the base, after the wake-ups."""
+        self.wake()
+        return super().select(timeout)
+
+    def wake(self) -> None:
+        """Make the calls."""
+        while self.wakes:
+            self.wakes.popleft()()
 
 
 class Timer:
@@ -62,13 +92,15 @@ class Loop:
     """The background thread. Use `current_loop()`, never this class itself.
 
     Attributes:
-        residents: what is told if the loop dies. Loop thread only.
         buffer: where the loop's connections receive, one at a time. Loop thread only.
         errors: how many exceptions functions on the loop have raised.
+        wake_later: takes a function that wakes a thread, to be called before the loop waits. Loop thread only.
     """
 
     def __init__(self) -> None:
-        self.residents: set[Resident] = set()
+        self._residents: set[Resident] = set()  # loop only
+        self._empty = threading.Event()  # set once it goes away and nobody lives on it
+        self._leaving = False  # loop only
         self.buffer = memoryview(bytearray(RECEIVE_BYTES))
         self.errors = 0
         self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()  # any thread appends
@@ -78,6 +110,8 @@ class Loop:
         self._awake.setblocking(False)
         self._wake.setblocking(False)
         self._wake_byte = partial(self._wake.send, b"\0")
+        self._selector = WakingSelector()
+        self.wake_later = self._selector.wakes.append
         self._alive = True
         self.thread = threading.Thread(target=self._run, name="wsrpc-loop", daemon=True)
         self.thread.start()
@@ -110,11 +144,35 @@ class Loop:
                 self._wake_byte()  # the main task waits for a later one
         return timer
 
+    def admit(self, resident: Resident) -> None:
+        """Tell it when the process ends and if the loop dies, until `dismiss`. Loop thread only."""
+        self._residents.add(resident)
+        if self._leaving:
+            self.guard(resident.going_away)
+
+    def dismiss(self, resident: Resident) -> None:
+        """It has ended. Loop thread only."""
+        self._residents.discard(resident)
+        if self._leaving and not self._residents:
+            self._empty.set()
+
+    def leave(self, seconds: float) -> None:
+        """The interpreter exits: let connections say goodbye, for so many seconds at the most. Blocks."""
+        self.call(self._leave)
+        self._empty.wait(seconds)
+
+    def _leave(self) -> None:
+        self._leaving = True
+        for resident in list(self._residents):
+            self.guard(resident.going_away)
+        if not self._residents:
+            self._empty.set()
+
     def guard(self, function: Callable[..., object], *args: Any) -> object:
         """Call a function whose exceptions must not reach the kernel: they are logged and counted."""
         try:
             return function(*args)
-        except Exception:
+        except BaseException:
             self.errors += 1
             log.exception("a function on the wsrpc loop failed: %r", function)
             return None
@@ -122,17 +180,24 @@ class Loop:
     def _run(self) -> None:
         cause: BaseException = StateError("the wsrpc loop has ended")
         try:
-            with curio.Kernel() as kernel:
+            with curio.Kernel(selector=self._selector) as kernel:
                 kernel.run(self._main)
         except BaseException as error:
             log.critical("the wsrpc loop died; the next use starts a new one", exc_info=True)
             cause = error
         finally:
             self._alive = False
-            for resident in list(self.residents):
+            self._selector.wake()
+            for resident in self._residents | self._waiting_residents():
                 self.guard(resident.loop_died, cause)
+            self._empty.set()
             self._awake.close()
             self._wake.close()
+
+    def _waiting_residents(self) -> set[Any]:
+        """Those whose first call was still to be made."""
+        owners = (getattr(function, "__self__", None) for function, _ in self._calls)
+        return {owner for owner in owners if hasattr(owner, "loop_died")}
 
     async def _main(self) -> None:
         while True:
@@ -153,8 +218,11 @@ class Loop:
             await _read_wait(self._awake)
             return
         delay = self._timers[0][0] - time.monotonic()
-        async with curio.ignore_after(max(delay, 0)):
-            await _read_wait(self._awake)
+        if delay <= 0:
+            await curio.sleep(0)
+            return
+        with contextlib.suppress(OutOfTime):
+            await within(delay, _read_wait(self._awake))
 
     async def _perform(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         result = self.guard(function, *args)
@@ -179,17 +247,30 @@ async def wait_future(future: Any) -> Any:
     return future.result()
 
 
+class OutOfTime(TimeoutError):
+    """The timeout of `within` ran out; no `TimeoutError` of the operating system."""
+
+
 async def within(timeout: float | None, awaitable: Awaitable[Any]) -> Any:
-    """Await with a timeout in seconds; `None`: no limit.
+    """Await with a timeout in seconds; `None`: no limit. Not within another `within`.
 
     Raises:
-        TimeoutError: it ran out.
+        OutOfTime: it ran out.
     """
+    if timeout is None:
+        return await awaitable
+    # Not curio.timeout_after: it logs a warning where something succeeds a moment after its timeout.
+    await _set_timeout(time.monotonic() + timeout)
     try:
-        async with curio.timeout_after(timeout):
-            return await awaitable
+        result = await awaitable
     except curio.TaskTimeout as error:
-        raise TimeoutError(f"timed out after {timeout} s") from error
+        await _unset_timeout(None)
+        raise OutOfTime(f"timed out after {timeout} s") from error
+    except Exception:  # not GeneratorExit: a kernel that has died answers no traps
+        await _unset_timeout(None)
+        raise
+    await _unset_timeout(None)
+    return result
 
 
 async def take_lock(lock: threading.Lock) -> None:
@@ -214,6 +295,15 @@ def current_loop() -> Loop:
         return _loop
 
 
+def wake(function: Callable[[], object]) -> None:
+    """Call a function that wakes a thread, and that does not raise: on the loop when it has nothing else to do."""
+    loop = _loop
+    if loop is not None and loop.is_current:
+        loop.wake_later(function)
+    else:
+        function()
+
+
 def refuse_on_loop(what: str) -> None:
     """Raise `StateError` if called on the loop's thread, where nothing may block."""
     loop = _loop
@@ -225,6 +315,12 @@ def _nothing() -> None:
     pass
 
 
+def _say_goodbye() -> None:
+    loop = _loop
+    if loop is not None and loop.alive:
+        loop.leave(EXIT_SECONDS)
+
+
 def _after_fork_in_child() -> None:
     """The thread stayed in the parent; its sockets and selector are the parent's business."""
     global _lock, _loop
@@ -232,3 +328,4 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_say_goodbye)

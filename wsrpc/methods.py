@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -42,9 +42,8 @@ class Method:
             Exception: whatever it raises.
         """
         try:
-            if isinstance(params, dict):
-                return self.function(**params)
-            return self.function(*params) if params is not None else self.function()
+            args, kwargs = _arguments(params)
+            return self.function(*args, **kwargs)
         except TypeError as error:
             if (misfit := self._misfit(params)) is not None:
                 raise RemoteError(f"{self.name}: {misfit}", code=INVALID_PARAMS, message=f"{misfit}") from error
@@ -57,13 +56,20 @@ class Method:
         except ValueError:  # some builtins have none
             return None
         try:
-            if isinstance(params, dict):
-                signature.bind(**params)
-            else:
-                signature.bind(*(params or ()))
+            args, kwargs = _arguments(params)
+            signature.bind(*args, **kwargs)
         except TypeError as error:
             return f"Invalid params: {error}; the method is {self.name}{signature}"
         return None
+
+
+def _arguments(params: Any) -> tuple[Sequence[Any], dict[str, Any]]:
+    """An array is positional arguments, an object keywords; anything else, where a dialect has it, is one argument."""
+    if isinstance(params, dict):
+        return (), params
+    if isinstance(params, list):
+        return params, {}
+    return (() if params is None else (params,)), {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,7 @@ class AsyncioThread:
         async def and_tell() -> None:
             try:
                 result = await coroutine
-            except (Exception, asyncio.CancelledError) as error:
+            except BaseException as error:  # also CancelledError: whoever asked gets an answer
                 done(None, error)
             else:
                 done(result, None)

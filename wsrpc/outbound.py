@@ -1,11 +1,13 @@
 """The way out of one connection: the caller writes; what the socket does not take, the loop drains.
 
-Ctrl-C may strike the writing thread between any two bytecodes. So each step that matters is one store or one C call:
-a frame becomes the head (one store), the socket's answer goes into the head's own list in the same C call that wrote
-(`extend(map(send, …))`), and the head is done when the list adds up to the frame. Whoever holds the lock next can
-therefore tell how far the head got, and goes on from there: no byte is lost, none is sent twice.
+A frame may also be left for a moment (`lazy`), to go out with those that follow it in one system call: at the next
+`flush`, the next frame that is not lazy, or when the loop comes round to it, whichever is first.
 
-Signals only ever strike the main thread, so the loop's own steps need no such care.
+Ctrl-C may strike the writing thread between any two bytecodes. So each step that matters is one store or one C call:
+what is to be written is one tuple, `_line`, replaced in one store; the socket's answer goes into the line's own list in
+the same C call that wrote (`extend(map(send, …))`), and the line's head is done when that list adds up to it. Whoever
+holds the lock next can therefore tell how far the head got, and goes on from there: no byte is lost or sent twice. The
+loop is called before a frame is left to it, not after: a call too many does no harm.
 """
 
 from __future__ import annotations
@@ -26,7 +28,11 @@ from .loop import Loop, take_lock
 
 WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
-_COALESCE_BYTES = 256 * 1024
+_COALESCE_BYTES = 256 * 1024  # frames are joined up to this size
+_LAZY_BYTES = 64 * 1024  # so much is not left any longer
+
+#: The head: what is being written; what each send took of it; the frames behind it.
+_Line = tuple[bytes, list[int], deque[bytes]]
 
 
 class Outbound:
@@ -41,6 +47,7 @@ class Outbound:
     Attributes:
         lock: held for every write; the order of its holders is the order on the wire. The loop only tries it.
         is_open: whether frames are still taken. Guarded by `lock`.
+        bytes_sent: what frames were taken, in bytes. Guarded by `lock`.
     """
 
     def __init__(
@@ -52,27 +59,26 @@ class Outbound:
     ) -> None:
         self.lock = threading.Lock()
         self.is_open = True
+        self.bytes_sent = 0
         self._loop = loop
         self._sock = sock
         self._send = sock.send
         self._begun_unseen = isinstance(sock, ssl.SSLSocket)  # OpenSSL may hold bytes of a frame it did not take
         self._on_failure = on_failure
         self._on_drained = on_drained
-        self._head: tuple[bytes, list[int]] | None = None  # guarded by lock: a frame, and what each send took of it
-        self._backlog: deque[bytes] = deque()  # guarded by lock
-        self._backlog_bytes = 0  # guarded by lock; may be short by what Ctrl-C cut off, set right when it is empty
+        self._line: _Line = (b"", [], deque())  # replaced, and its parts changed, under lock
+        self._behind_bytes = 0  # guarded by lock; short by what Ctrl-C cut off, set right when nothing is behind
         self._from_loop: deque[bytes] = deque()  # loop only: what the loop writes when the lock is free
         self._drainer: curio.Task | None = None  # loop only
-        self._draining = False  # set and cleared by the loop, under lock
+        self._stopped = False  # loop only
+        self._draining = False  # set and cleared by the loop, under lock: it waits for the socket
         self._waiters: deque[LockType] = deque()  # threads that wait for room
-        self.bytes_sent = 0  # guarded by lock
 
     @property
     def unsent_bytes(self) -> int:
         """What waits for the network. From any thread; exact under the lock."""
-        head = self._head
-        rest = len(head[0]) - sum(head[1]) if head is not None else 0
-        return rest + max(self._backlog_bytes, 0)
+        head, taken, behind = self._line
+        return len(head) - sum(taken) + (max(self._behind_bytes, 0) if behind else 0)
 
     def write(self, frame: bytes) -> None:
         """Write a whole frame, or queue what the socket does not take. Never blocks; from any thread.
@@ -88,15 +94,19 @@ class Outbound:
         else:
             raise _closed()
 
-    def write_locked(self, frame: bytes) -> bool:
+    def write_locked(self, frame: bytes, *, lazy: bool = False) -> bool:
         """As `write`, for those who hold `lock`. Returns whether all of it is with the operating system.
+
+        Args:
+            frame: a whole frame.
+            lazy: it may wait a moment for company.
 
         Raises:
             ConnectionClosed: frames are no longer taken.
         """
         if not self.is_open:
             raise _closed()
-        return self._write(frame)
+        return self._write(frame, lazy)
 
     def write_on_loop(self, frame: bytes) -> None:
         """Write a frame from the loop: now if the lock is free, else as soon as it is. Frames keep their order.
@@ -106,12 +116,17 @@ class Outbound:
         self._from_loop.append(frame)
         self._flush_from_loop()
 
-    def unwritten(self) -> set[int]:
-        """The `id` of each frame of which no byte was written. Under the lock."""
-        frames = {id(frame) for frame in self._backlog}
-        if self._head is not None and not self._head[1] and not self._begun_unseen:
-            frames.add(id(self._head[0]))
-        return frames
+    def flush(self) -> None:
+        """Write what was left for company. Never blocks; from any thread but the loop."""
+        if self._line[2] and not self._draining:
+            with self.lock:
+                self._advance_or_call()
+
+    def unwritten(self) -> frozenset[int]:
+        """The `id` of each frame of which no byte was written, as far as that is known."""
+        head, taken, behind = self._line
+        frames = [*behind, head] if not taken and not self._begun_unseen else behind
+        return frozenset(map(id, frames))
 
     def wait_for_room(self, limit: int, deadline: float | None) -> bool:
         """Block until at most `limit` bytes wait, or the frames are no longer taken. Returns false at the deadline."""
@@ -128,46 +143,66 @@ class Outbound:
         return True
 
     def shut(self) -> None:
-        """Take no more frames. Under the lock."""
+        """Take no more frames. On the loop."""
         self.is_open = False
         self._wake_waiters()
 
     async def stop(self) -> None:
-        """End the draining, for the socket is about to be closed. On the loop."""
+        """End the draining for good, for the socket is about to be closed. On the loop."""
+        self._stopped = True
         if self._drainer is not None:
             await self._drainer.cancel()
 
-    def _write(self, frame: bytes) -> bool:
+    # Under the lock, by whoever holds it
+
+    def _write(self, frame: bytes, lazy: bool = False) -> bool:
         self.bytes_sent += len(frame)
-        if self._is_free():
-            taken: list[int] = []
-            self._head = (frame, taken)
-            try:
-                taken.extend(map(self._send, (frame,)))  # one C call: see the module's docstring
-            except WOULD_BLOCK:
-                pass
-            except OSError as error:
-                self._loop.call(self._on_failure, error)
+        head, taken, behind = self._line
+        if behind or sum(taken) < len(head) or lazy:
+            if not behind:
+                self._loop.call(self._drain)
+            behind.append(frame)
+            self._behind_bytes += len(frame)
+            if self._draining or (lazy and self._behind_bytes < _LAZY_BYTES):
                 return False
-            if taken and taken[0] == len(frame):
-                self._head = None
-                return True
         else:
-            self._backlog.append(frame)
-            self._backlog_bytes += len(frame)
+            self._line = (frame, [], behind)
+        return self._advance_or_call()
+
+    def _advance_or_call(self) -> bool:
+        """Write what the socket takes; leave the rest, and errors, to the loop. Returns whether that was all."""
+        try:
+            if self._advance():
+                if self._waiters:  # they saw this frame as unsent
+                    self._wake_waiters()
+                return True
+        except OSError as error:
+            self._loop.call(self._on_failure, error)
+            return False
         if not self._draining:
             self._loop.call(self._drain)
         return False
 
-    def _is_free(self) -> bool:
-        """Whether nothing waits before a new frame; finishes a head that Ctrl-C left done but in place."""
-        head = self._head
-        if head is None:
-            return not self._backlog
-        if sum(head[1]) < len(head[0]):
-            return False
-        self._head = None
-        return not self._backlog
+    def _advance(self) -> bool:
+        """Write until the socket is full, or nothing is left: then true."""
+        while True:
+            head, taken, behind = self._line
+            done = sum(taken)
+            if done < len(head):
+                try:
+                    rest = memoryview(head)[done:] if done else head
+                    taken.extend(map(self._send, (rest,)))  # one C call: see the module's docstring
+                except WOULD_BLOCK:
+                    return False
+            elif behind:
+                self._line = _next_line(behind)
+                self._behind_bytes -= len(self._line[0])
+            else:
+                self._line = (b"", [], behind)
+                self._behind_bytes = 0
+                return True
+
+    # On the loop
 
     def _flush_from_loop(self) -> None:
         if not self._from_loop:
@@ -178,18 +213,18 @@ class Outbound:
         try:
             while self._from_loop:
                 frame = self._from_loop.popleft()
-                if self._sock.fileno() >= 0:
+                if not self._stopped:
                     self._write(frame)
         finally:
             self.lock.release()
 
     async def _drain(self) -> None:
         """Write what waits, whenever the socket is ready for more. One such task at a time."""
-        if self._drainer is not None or self._sock.fileno() < 0:
+        if self._drainer is not None or self._stopped:
             return
         self._drainer = await curio.current_task()
         try:
-            while not await self._flush():
+            while not await self._drained_some():
                 await _write_wait(self._sock)
         except OSError as error:
             self._on_failure(error)
@@ -198,48 +233,37 @@ class Outbound:
         finally:
             self._draining, self._drainer = False, None
 
-    async def _flush(self) -> bool:
+    async def _drained_some(self) -> bool:
         """Write what the socket takes. Returns whether that was all."""
         await take_lock(self.lock)
         try:
-            done = self._flushed()
+            done = self._advance()
             self._draining = not done
             return done
         finally:
             self.lock.release()
-
-    def _flushed(self) -> bool:
-        """Write until the socket is full, or nothing is left: then true. On the loop, under the lock."""
-        while True:
-            if self._head is None:
-                if not self._backlog:
-                    self._backlog_bytes = 0
-                    self._wake_waiters()
-                    return True
-                self._head = (self._next_block(), [])
-            frame, counts = self._head
-            done = sum(counts)
-            try:
-                counts.append(self._send(memoryview(frame)[done:] if done else frame))
-            except WOULD_BLOCK:
-                return False
             self._wake_waiters()
-            if sum(counts) >= len(frame):
-                self._head = None
-
-    def _next_block(self) -> bytes:
-        """The next frames of the backlog, small ones joined: one system call instead of many."""
-        block = [self._backlog.popleft()]
-        size = len(block[0])
-        while self._backlog and size + len(self._backlog[0]) <= _COALESCE_BYTES:
-            block.append(self._backlog.popleft())
-            size += len(block[-1])
-        self._backlog_bytes -= size
-        return block[0] if len(block) == 1 else b"".join(block)
 
     def _wake_waiters(self) -> None:
-        while self._waiters:
-            self._waiters.popleft().release()
+        while True:
+            try:
+                waiter = self._waiters.popleft()
+            except IndexError:  # all are awake; another thread may wake them too
+                return
+            waiter.release()
+
+
+def _next_line(behind: deque[bytes]) -> _Line:
+    """A line whose head is the next frames, small ones joined. What it is made from stays as it is."""
+    if len(behind) == 1:
+        return behind[0], [], deque()
+    size, count = 0, 0
+    for frame in behind:
+        if count and size + len(frame) > _COALESCE_BYTES:
+            break
+        size, count = size + len(frame), count + 1
+    frames = list(behind)
+    return b"".join(frames[:count]), [], deque(frames[count:])
 
 
 def _closed() -> ConnectionClosed:

@@ -1,14 +1,16 @@
 """The two handles of a query: the bare slot that `query` waits on, and the Future that `submit` returns.
 
-Both are entries of the correlator and are settled once, on the loop or by the thread that gives up. A slot waits on a
-bare lock: a Future would cost a query about a sixth of its time.
+Both are entries of the correlator and are settled once, on the loop or by the thread that gives up. Both wait on a bare
+lock: a Future costs a query about a sixth of its time, and its `Condition.wait` cannot be interrupted at any instant
+(Ctrl-C in the wrong one leaves a lock that is not held to be released).
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from _thread import allocate_lock
+from _thread import LockType, allocate_lock
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from threading import get_ident
@@ -16,8 +18,10 @@ from typing import Any, Protocol
 
 from .dialects import ReflectID
 from .errors import Overflow
+from .loop import wake
 
-_DONE = ("CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED")  # Future's own names of its final states
+_FINISHED = "FINISHED"
+_DONE = ("CANCELLED", "CANCELLED_AND_NOTIFIED", _FINISHED)  # Future's own names of its final states
 
 
 class Owner(Protocol):
@@ -26,6 +30,9 @@ class Owner(Protocol):
     def give_up(self, entry: Any) -> bool:
         """Stop waiting for an entry; false if it has its outcome already."""
 
+    def flush(self) -> None:
+        """Write what was left for company: this thread is about to wait."""
+
     def run_callback(self, function: Callable[..., object], *args: Any) -> None:
         """Run a function on the client's callback thread."""
 
@@ -33,40 +40,50 @@ class Owner(Protocol):
         """The error to raise where waiting on this thread could never end."""
 
 
+def described(asked: Any) -> str:
+    """What is asked, in a few words."""
+    return asked if isinstance(asked, str) else f"{asked!r:.60}"
+
+
 class Slot:
     """A query that one thread waits for.
 
     Attributes:
-        method: what is asked, for errors.
+        asked: the method's name, or the whole message.
         parts: the encoded message, cut where the reflect ID goes.
         asked_at: on the monotonic clock.
         deadline: on the monotonic clock; `None`: no limit.
         key: the reflect ID; `None` until written.
+        leg: the connection that it was written on.
         frame: what waits for the network; `None` if all of it was written at once.
         written_at: on the monotonic clock.
         thread: who waits.
     """
 
+    may_linger = False  # somebody waits for it: it is written at once
+
     __slots__ = (
         "_lock",
+        "asked",
         "asked_at",
         "deadline",
         "error",
         "frame",
         "key",
-        "method",
+        "leg",
         "parts",
         "result",
         "thread",
         "written_at",
     )
 
-    def __init__(self, method: str, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
-        self.method = method
+    def __init__(self, asked: Any, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
+        self.asked = asked
         self.parts = parts
         self.asked_at = asked_at
         self.deadline = deadline
         self.key: ReflectID | None = None
+        self.leg: object = None
         self.frame: bytes | None = None
         self.written_at = 0.0
         self.thread = get_ident()
@@ -75,23 +92,31 @@ class Slot:
         self._lock = allocate_lock()
         self._lock.acquire()
 
+    @property
+    def method(self) -> str:
+        """What is asked, for errors."""
+        return described(self.asked)
+
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Take the outcome and wake the waiter."""
         self.result = result
         self.error = error
-        self._lock.release()
+        wake(self._release)
 
     def interrupt(self, error: Overflow) -> None:
         """Make the waiter raise. It may be settled at the same time; either outcome stands."""
         self.error = error
-        with contextlib.suppress(RuntimeError):  # released by the settlement
-            self._lock.release()
+        wake(self._release)
 
     def wait(self) -> bool:
         """Block until settled. Returns false if the deadline comes first."""
         if self.deadline is None:
             return self._lock.acquire()
         return self._lock.acquire(timeout=max(self.deadline - time.monotonic(), 0))
+
+    def _release(self) -> None:
+        with contextlib.suppress(RuntimeError):  # settled and interrupted at the same time: released already
+            self._lock.release()
 
     def wait_for_settlement(self) -> None:
         """Block for the moment between being taken out of the correlator and being settled."""
@@ -105,24 +130,33 @@ class Reply(Future[Any]):
     callback thread. All methods may be called from any thread.
 
     Attributes:
-        method: what is asked.
+        asked: the method's name, or the whole message.
         id: the reflect ID; `None` until the query was written.
     """
 
-    def __init__(self, owner: Owner, method: str, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
+    may_linger = True  # it may be written together with others
+
+    def __init__(self, owner: Owner, asked: Any, parts: list[bytes], asked_at: float, deadline: float | None) -> None:
         super().__init__()
-        self.method = method
+        self.asked = asked
         self.parts = parts
         self.asked_at = asked_at
         self.deadline = deadline
         self.key: ReflectID | None = None
+        self.leg: object = None
         self.frame: bytes | None = None
         self.written_at = 0.0
         self.thread = 0
         self._owner = owner
         self._clock_offset = time.time() - time.monotonic()
         self._settled_at: float | None = None
+        self._sleepers: deque[LockType] = deque()  # of threads that wait here
         self._interruption: Overflow | None = None
+
+    @property
+    def method(self) -> str:
+        """What is asked: the method's name, or the beginning of the whole message."""
+        return described(self.asked)
 
     @property
     def id(self) -> ReflectID | None:
@@ -157,6 +191,8 @@ class Reply(Future[Any]):
             Overflow: this thread is the consumer of a full `"block"` subscription, so the answer could never be read.
             StateError: called on the wsrpc loop.
         """
+        if self._state == _FINISHED and self._exception is None:
+            return self._result
         self._wait(timeout)
         return super().result(0)
 
@@ -172,6 +208,7 @@ class Reply(Future[Any]):
         self._settled_at = time.monotonic()
         super().cancel()
         self.set_running_or_notify_cancel()
+        self._wake_sleepers()
         return True
 
     def settle(self, result: Any, error: BaseException | None) -> None:
@@ -181,37 +218,44 @@ class Reply(Future[Any]):
             self.set_exception(error)
         else:
             self.set_result(result)
+        if self._sleepers:
+            wake(self._wake_sleepers)
 
     def interrupt(self, error: Overflow) -> None:
         """Make the thread that waits here raise; nothing is settled."""
-        with self._condition:
-            self._interruption = error
-            self._condition.notify_all()
+        self._interruption = error
+        wake(self._wake_sleepers)
 
     def _wait(self, timeout: float | None) -> None:
-        if self.done() or (timeout is not None and timeout <= 0):
+        if self._state in _DONE or (timeout is not None and timeout <= 0):
             return
         if (overflow := self._owner.stuck()) is not None:
             raise overflow
+        self._owner.flush()
         self.thread, self._interruption = get_ident(), None
-        try:
-            super().exception(timeout)
-        except TimeoutError:
-            if self._interruption is not None:
-                raise self._interruption from None
-            raise
-        finally:
-            self.thread = 0
+        sleeper = allocate_lock()
+        sleeper.acquire()
+        self._sleepers.append(sleeper)
+        if self._state not in _DONE and self._interruption is None:
+            sleeper.acquire(timeout=-1 if timeout is None else timeout)
+        self.thread = 0
+        if self._interruption is not None and self._state not in _DONE:
+            raise self._interruption
+
+    def _wake_sleepers(self) -> None:
+        with contextlib.suppress(IndexError):  # all are awake; another thread may wake them too
+            while True:
+                self._sleepers.popleft().release()
 
     def _invoke_callbacks(self) -> None:
         """As in Future, but on the callback thread: the loop must not run what users wrote."""
         if self._done_callbacks:  # type: ignore[attr-defined]
-            self._owner.run_callback(super()._invoke_callbacks)
+            self._owner.run_callback(super()._invoke_callbacks)  # type: ignore[misc]
 
     def add_done_callback(self, fn: Callable[[Future[Any]], object]) -> None:
         """Call `fn(reply)` on the client's callback thread, once it is settled; what it raises is logged."""
         with self._condition:
-            if self._state not in _DONE:  # type: ignore[attr-defined]
+            if self._state not in _DONE:
                 self._done_callbacks.append(fn)  # type: ignore[attr-defined]
                 return
         self._owner.run_callback(fn, self)
@@ -219,3 +263,6 @@ class Reply(Future[Any]):
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "settled" if self.done() else "in flight" if self.key else "unsent"
         return f"<Reply {self.method} id={self.key} {state}>"
+
+
+Entry = Slot | Reply

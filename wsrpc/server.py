@@ -285,7 +285,7 @@ class Server:
 def _perform(method: Method, request: Request, done: Done) -> None:
     try:
         result = method.start(request.params)
-    except Exception as error:
+    except BaseException as error:  # also SystemExit: whoever asked gets an answer
         done(outcome_of_error(request, error))
     else:
         done(Outcome(result))

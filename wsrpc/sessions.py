@@ -18,6 +18,7 @@ from .dialects import Batch, Dialect, Incoming, Invalid, Request
 from .dialects.jsonrpc import INTERNAL_ERROR, INVALID_PARAMS, PARSE_ERROR
 from .errors import ConnectionClosed, DecodeError, EncodeError, ProtocolError, RemoteError, WsrpcError
 from .framing import TEXT
+from .loop import current_loop
 from .methods import Method, Outcome, outcome_of_unknown
 
 TRY_AGAIN_LATER = 1013
@@ -55,6 +56,7 @@ class Session:
         self._house = house
         self._dialect = house.dialect
         self._connection = connection
+        self._loop = current_loop()
         self._lock = threading.Lock()
         self._running = 0  # guarded by _lock; requests without their answer
         self._throttled = False  # guarded by _lock; not read for one of the two bounds
@@ -82,7 +84,7 @@ class Session:
         """What waited was written."""
         self._reconsider(0)
 
-    def closing(self) -> None:
+    def closing(self, end: ConnectionClosed | None) -> None:
         """The closing handshake has begun."""
 
     def closed(self, end: ConnectionClosed, cause: WsrpcError | None) -> None:
@@ -183,10 +185,17 @@ class Session:
             if full == self._throttled:
                 return
             self._throttled = full
-        if full:
-            self._connection.pause_soon()
+        if self._loop.is_current:
+            self._apply()
         else:
-            self._connection.resume()
+            self._loop.call(self._apply)
+
+    def _apply(self) -> None:
+        """On the loop: read or do not, as it is decided by now."""
+        if self._throttled:
+            self._connection.pause()
+        else:
+            self._connection.read_on()
 
 
 class _Gathering:

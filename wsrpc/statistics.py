@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_PERCENT = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
+
 
 @dataclass(frozen=True)
 class Stats:
@@ -44,5 +46,5 @@ def quantiles(values: list[float]) -> dict[str, float]:
     if not values:
         return {}
     ordered = sorted(values)
-    last = len(ordered) - 1
-    return {name: ordered[round(last * part)] for name, part in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("max", 1))}
+    ranks = {name: -(-len(ordered) * percent // 100) for name, percent in _PERCENT.items()}
+    return {name: ordered[rank - 1] for name, rank in ranks.items()}

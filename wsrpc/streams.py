@@ -176,8 +176,8 @@ class Subscription:
 
     def _wake(self) -> None:
         if self._callback is None:
-            while self._waiters:
-                with contextlib.suppress(IndexError):
+            with contextlib.suppress(IndexError):  # all are awake; another thread may wake them too
+                while self._waiters:
                     self._waiters.popleft().release()
         elif not self._scheduled:
             self._scheduled = True
@@ -237,7 +237,7 @@ class Subscription:
         assert self._callback is not None
         try:
             self._callback(self._decoded(event))
-        except Exception:
+        except BaseException:  # also SystemExit: it ends neither this thread nor the subscription
             log.exception("the callback of the subscription to %r failed", self.topic)
 
     def _report_end(self) -> None:

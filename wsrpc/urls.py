@@ -6,15 +6,17 @@ URL is kept for the handshake and shown nowhere: `Endpoint.url` and `repr` have 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from .errors import InvalidURL
 
 _SECURE = {"ws": False, "http": False, "wss": True, "https": True}
 _TARGET_SAFE = "%!$&'()*+,;=:@/?~-._[]|^`{}"
 _FORBIDDEN_IN_HOST = re.compile(r"[\x00-\x20#%/<>?@\\^|\x7f]")
+_UP_TO_PASSWORD = re.compile(r"^(\s*(?:[a-z][a-z0-9+.\-]*://|(?:wss?|https?):/*)?).*@", re.IGNORECASE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,14 @@ class Endpoint:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
+    def literal(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """The address, if the host is one and no name."""
+        try:
+            return ipaddress.ip_address(self.host)
+        except ValueError:
+            return None
+
+    @property
     def origin(self) -> str:
         """The origin of its messages, as `MessageEvent.origin` has it."""
         return f"{'wss' if self.secure else 'ws'}://{self.authority}"
@@ -67,11 +77,7 @@ def parse_url(url: str) -> Endpoint:
     if not isinstance(url, str):
         raise TypeError(f"a URL is a str, not {type(url).__name__}")
     shown = _without_password(url)
-    try:
-        parts = urlsplit(url.strip())
-        port = parts.port
-    except ValueError as error:
-        raise InvalidURL(f"invalid URL {shown!r}: {error}") from error
+    parts, port = _split(url, shown)
     secure = _SECURE.get(parts.scheme)
     if secure is None:
         raise InvalidURL(f"invalid URL {shown!r}: it must begin with ws:// or wss:// (or http://, https://)")
@@ -90,6 +96,17 @@ def parse_url(url: str) -> Endpoint:
     )
 
 
+def _split(url: str, shown: str) -> tuple[SplitResult, int | None]:
+    """The parts of a URL, and its port."""
+    try:
+        url.encode()  # refuses unpaired surrogates
+        parts = urlsplit(url.strip())
+        return parts, parts.port
+    except ValueError as error:
+        why = "its host or port is malformed" if "@" in url else str(error)
+    raise InvalidURL(f"invalid URL {shown!r}: {why}")  # not `from error`: its text may have the password
+
+
 def _host(host: str | None, shown: str) -> str:
     if not host:
         raise InvalidURL(f"invalid URL {shown!r}: it names no host")
@@ -105,10 +122,5 @@ def _host(host: str | None, shown: str) -> str:
 
 
 def _without_password(url: str) -> str:
-    try:
-        parts = urlsplit(url.strip())
-    except ValueError:
-        return re.sub(r"//[^/@]*@", "//***@", url)
-    if "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    """The URL as errors show it: all before the last @ hidden, since in a malformed one any of it may be a password."""
+    return _UP_TO_PASSWORD.sub(r"\1***@", url)

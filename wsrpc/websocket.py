@@ -1,34 +1,28 @@
 """The browser's WebSocket class, in Python: a face on a connection.
 
 Its attributes, methods and events are those of the WHATWG WebSockets standard. Handlers and listeners of one socket run
-one at a time on its own callback thread. What happens before the first handler or listener of its kind exists is kept
-for it, in order.
+one at a time on its own callback thread (see `dispatch`).
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 from abc import ABCMeta
-from collections import deque
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from .callbacks import CallbackThreads
 from .connection import Connection
 from .dialing import Dialing
+from .dispatch import KINDS, Dispatch
 from .errors import ConnectError, ConnectionClosed, EncodeError, Overflow, ProtocolError, StateError, WsrpcError
-from .events import CloseEvent, ErrorEvent, Event, MessageEvent, OpenEvent
+from .events import CloseEvent, ErrorEvent, OpenEvent
 from .framing import ABNORMAL, BINARY, TEXT, check_protocols
 from .loop import refuse_on_loop
 from .options import make_options
 from .urls import parse_url
 
-log = logging.getLogger("wsrpc")
-
-_KINDS = ("open", "message", "error", "close")
-_HANDLERS = {f"on{kind}": kind for kind in _KINDS}
+_HANDLERS = {f"on{kind}" for kind in KINDS}
 
 Listener = Callable[[Any], object]
 BytesLike = bytes | bytearray | memoryview
@@ -46,7 +40,7 @@ class _Gate(ABCMeta):
                 dialing.abandon()
                 socket._discard()
             raise
-        socket._let_events_out()
+        socket._dispatch.open_gate()
         return socket
 
 
@@ -76,7 +70,6 @@ class WebSocket(metaclass=_Gate):
         binaryType: `"blob"` (the default) and `"arraybuffer"` give binary messages as bytes, `"memoryview"` as a view;
             anything else is ignored, as in browsers.
         closeCode, closeReason, wasClean: after closing, as in the close event; `None` before.
-        dropped: how many messages were dropped because nobody had asked for messages yet.
 
     Example:
         >>> with wsrpc.WebSocket(url) as ws:                             # doctest: +SKIP
@@ -98,13 +91,7 @@ class WebSocket(metaclass=_Gate):
         self._endpoint = parse_url(url)
         self._options = make_options(options)
         self._lock = threading.Lock()
-        self._kept: dict[str, deque[tuple[int, Any]]] = {kind: deque() for kind in _KINDS}  # guarded by _lock
-        self._happened = 0  # guarded by _lock; numbers the events
-        self._gate_open = False  # guarded by _lock
-        self._delivering = False  # guarded by _lock
-        self._paused = False  # guarded by _lock
-        self._listeners: dict[str, list[tuple[Any, bool]]] = {kind: [] for kind in _KINDS}  # guarded by _lock
-        self._callbacks = CallbackThreads("wsrpc-callback")
+        self._dispatch = Dispatch(self, self._endpoint.origin, self._options.max_queue, self._has_room)
         self._opened, self._ended = threading.Event(), threading.Event()
         self._failure: WsrpcError | None = None
         self._connection: Connection | None = None
@@ -117,7 +104,6 @@ class WebSocket(metaclass=_Gate):
         self.closeCode: int | None = None
         self.closeReason: str | None = None
         self.wasClean: bool | None = None
-        self.dropped = 0
         self._dialing = Dialing(
             self._endpoint, self._options, check_protocols(protocols), self._on_dialed, self._on_dial_failed
         )
@@ -128,6 +114,11 @@ class WebSocket(metaclass=_Gate):
     def readyState(self) -> int:
         """`CONNECTING`, `OPEN`, `CLOSING` or `CLOSED`."""
         return self._ready_state
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped because nobody had asked for messages yet."""
+        return self._dispatch.dropped
 
     @property
     def bufferedAmount(self) -> int:
@@ -190,7 +181,7 @@ class WebSocket(metaclass=_Gate):
                 return
             connecting = self._ready_state == WebSocket.CONNECTING
             self._ready_state = WebSocket.CLOSING
-            self._kept["message"].clear()
+            self._dispatch.drop_messages()
         if connecting:
             self._dialing.abandon()
             error = ConnectError("closed before the connection was established", address=self._endpoint.address)
@@ -211,17 +202,11 @@ class WebSocket(metaclass=_Gate):
             listener: a function, or an object with `handleEvent`.
             once: remove it after its first call.
         """
-        with self._lock:
-            listeners = self._listeners.get(type)
-            if listeners is not None and all(known != listener for known, _ in listeners):
-                listeners.append((listener, once))
-        self._schedule()
+        self._dispatch.add(type, listener, once)
 
     def removeEventListener(self, type: str, listener: Any) -> None:
         """Remove a listener; one that is not there is ignored."""
-        with self._lock:
-            listeners = self._listeners.get(type, [])
-            listeners[:] = [entry for entry in listeners if entry[0] != listener]
+        self._dispatch.remove(type, listener)
 
     # Python's extras
 
@@ -240,8 +225,10 @@ class WebSocket(metaclass=_Gate):
         refuse_on_loop("wait_open()")
         if not self._opened.wait(timeout):
             raise TimeoutError(f"{self!r} was not open within {timeout} s")
-        if self._ready_state == WebSocket.CLOSED and self._failure is not None:
+        if self._failure is not None:
             raise self._failure
+        if self._ready_state != WebSocket.OPEN:
+            raise ConnectionClosed(f"{self!r} is not open any more")
 
     def wait_closed(self, timeout: float | None = None) -> None:
         """Block until the connection has ended.
@@ -272,20 +259,19 @@ class WebSocket(metaclass=_Gate):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _HANDLERS and value is not None:
-            self._schedule()
+        if name in _HANDLERS and value is not None and "_dispatch" in self.__dict__:
+            self._dispatch.schedule()
 
     # From the connection, on the loop
 
     def _on_dialed(self, connection: Connection, protocol: str) -> None:
         with self._lock:
             if self._ready_state != WebSocket.CONNECTING:
-                connection.start(self)
                 connection.abort("closed while connecting")
                 return
             self._connection, self.protocol = connection, protocol
             self._ready_state = WebSocket.OPEN
-        self._happen("open", OpenEvent(self))
+        self._dispatch.happen("open", OpenEvent(self))
         self._opened.set()
         connection.start(self)
 
@@ -301,20 +287,14 @@ class WebSocket(metaclass=_Gate):
                 raise ProtocolError("a text message is not UTF-8", code=1007) from error
         else:
             data = memoryview(payload) if self._binary_type == "memoryview" else payload
-        with self._lock:
-            if self._ready_state != WebSocket.OPEN:
-                return
-            messages = self._kept["message"]
-            self._happened += 1
-            messages.append((self._happened, data))
-            if len(messages) >= self._options.max_queue:
-                self._bound(messages)
-        self._schedule()
+        if self._ready_state == WebSocket.OPEN and not self._dispatch.message(data):
+            assert self._connection is not None
+            self._connection.pause()
 
     def drained(self) -> None:
         """What waited was written."""
 
-    def closing(self) -> None:
+    def closing(self, end: ConnectionClosed | None) -> None:
         """The closing handshake has begun. On the loop; not to be called by users."""
         with self._lock:
             if self._ready_state == WebSocket.OPEN:
@@ -328,16 +308,6 @@ class WebSocket(metaclass=_Gate):
         error = cause if cause is not None else (None if connection.clean else end)
         self._end(end, code, reason, clean=connection.clean, error=error)
 
-    def _bound(self, messages: deque[tuple[int, Any]]) -> None:
-        """At `max_queue`: stop reading, or drop the oldest while nobody has asked for messages. Under the lock."""
-        if self._is_wanted("message"):
-            assert self._connection is not None
-            self._paused = True
-            self._connection.pause()
-        elif len(messages) > self._options.max_queue:
-            messages.popleft()
-            self.dropped += 1
-
     def _end(self, end: WsrpcError, code: int, reason: str, *, clean: bool, error: WsrpcError | None) -> None:
         with self._lock:
             if self._ready_state == WebSocket.CLOSED:
@@ -346,17 +316,16 @@ class WebSocket(metaclass=_Gate):
             self.closeCode, self.closeReason, self.wasClean = code, reason, clean
             self._ready_state = WebSocket.CLOSED
         if error is not None:
-            self._happen("error", ErrorEvent(self, error))
-        self._happen("close", CloseEvent(self, code, reason, clean))
-        self._callbacks.retire()
+            self._dispatch.happen("error", ErrorEvent(self, error))
+        self._dispatch.happen("close", CloseEvent(self, code, reason, clean))
+        self._dispatch.retire()
         self._opened.set()
         self._ended.set()
 
-    # Events
-
-    def _let_events_out(self) -> None:
-        self._gate_open = True
-        self._schedule()
+    def _has_room(self) -> None:
+        """On the callback thread: enough messages were delivered to read more."""
+        if self._connection is not None:
+            self._connection.resume()
 
     def _discard(self) -> None:
         """The constructor of a subclass raised: nobody will ever have this object."""
@@ -364,68 +333,6 @@ class WebSocket(metaclass=_Gate):
             self._ready_state = WebSocket.CLOSED
         if self._connection is not None:
             self._connection.abort("the constructor raised")
-
-    def _happen(self, kind: str, event: Event) -> None:
-        with self._lock:
-            self._happened += 1
-            self._kept[kind].append((self._happened, event))
-        self._schedule()
-
-    def _is_wanted(self, kind: str) -> bool:
-        return getattr(self, f"on{kind}") is not None or bool(self._listeners[kind])
-
-    def _schedule(self) -> None:
-        """Have the callback thread deliver what can be delivered."""
-        if "_gate_open" not in self.__dict__:  # a handler assigned before our own constructor ran
-            return
-        with self._lock:
-            if self._delivering or self._next_kind() is None:
-                return
-            self._delivering = True
-        self._callbacks.submit(self._deliver)
-
-    def _next_kind(self) -> str | None:
-        """The kind of the oldest event that somebody wants. Under the lock."""
-        if not self._gate_open:
-            return None
-        wanted = [(self._kept[kind][0][0], kind) for kind in _KINDS if self._kept[kind] and self._is_wanted(kind)]
-        return min(wanted)[1] if wanted else None
-
-    def _deliver(self) -> None:
-        while True:
-            with self._lock:
-                kind = self._next_kind()
-                if kind is None:
-                    self._delivering = False
-                    return
-                content = self._kept[kind].popleft()[1]
-                resume = self._paused and len(self._kept["message"]) <= self._options.max_queue // 2
-                if resume:
-                    self._paused = False
-            if resume and self._connection is not None:
-                self._connection.resume()
-            self._tell(kind, content)
-
-    def _tell(self, kind: str, content: Any) -> None:
-        handler = getattr(self, f"on{kind}")
-        if handler is not None:
-            values = (content,) if kind == "message" else (content.error,) if kind == "error" else ()
-            self._run(kind, handler, *values)
-        with self._lock:
-            listeners = list(self._listeners[kind])
-            self._listeners[kind][:] = [entry for entry in self._listeners[kind] if not entry[1]]
-        if listeners:
-            event = MessageEvent(self, content, self._endpoint.origin) if kind == "message" else content
-            for listener, _ in listeners:
-                self._run(kind, getattr(listener, "handleEvent", listener), event)
-
-    def _run(self, kind: str, function: Callable[..., object], *values: Any) -> None:
-        try:
-            function(*values)
-        except Exception as error:
-            log.exception("on%s of %r failed", kind, self)
-            if kind != "error":
-                self._tell("error", ErrorEvent(self, error))
 
 
 def _payload(data: str | BytesLike) -> tuple[int, bytes]:

@@ -60,7 +60,9 @@ class JSONRPC(Dialect):
     def read(self, message: Any) -> Incoming | None:
         """A response, a notification, a request, or an array of them."""
         if isinstance(message, list):
-            return Batch([self.read(item) for item in message]) if message else None
+            if not message:
+                return None
+            return Batch([self.read(item) if isinstance(item, dict) else None for item in message])
         if not isinstance(message, dict):
             return None
         method = message.get("method")

@@ -5,11 +5,14 @@ Dotted names; a number is a position in an array. A path may also be a tuple of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 Path = str | int | tuple[str | int, ...]
 Steps = tuple[str | int, ...]
+
+_POSITION = re.compile(r"0|[1-9][0-9]{0,8}")  # "007" is a name
 
 
 class Missing:
@@ -17,6 +20,9 @@ class Missing:
 
     def __repr__(self) -> str:
         return "MISSING"
+
+    def __bool__(self) -> bool:
+        return False
 
 
 #: There is nothing at that path.
@@ -27,17 +33,22 @@ def parse_path(path: Path) -> Steps:
     """The steps of a path.
 
     Raises:
-        ValueError: an empty path or step.
+        ValueError: an empty path or step, or a position below 0.
         TypeError: no path.
     """
     if isinstance(path, bool) or not isinstance(path, str | int | tuple):
         raise TypeError(f"a path is a dotted str, an int or a tuple of steps, not {path!r}")
     if isinstance(path, str):
-        steps: Steps = tuple(int(step) if step.isdecimal() else step for step in path.split("."))
+        steps: Steps = tuple(int(step) if _POSITION.fullmatch(step) else step for step in path.split("."))
     else:
         steps = path if isinstance(path, tuple) else (path,)
+    for step in steps:
+        if isinstance(step, bool) or not isinstance(step, str | int):
+            raise TypeError(f"{path!r} is no path: a step is a str or an int, not {step!r}")
     if not steps or "" in steps:
         raise ValueError(f"{path!r} is no path: a step is empty")
+    if any(isinstance(step, int) and step < 0 for step in steps):
+        raise ValueError(f"{path!r} is no path: positions count from the start")
     return steps
 
 
@@ -53,8 +64,14 @@ def get(message: Any, steps: Steps) -> Any:
     return message
 
 
-def put(message: Any, steps: Steps, value: Any) -> Any:
+def put(message: Any, steps: Steps, value: Any, *, grow: bool = False) -> Any:
     """A copy of the message with a value put at a path; only what lies on the path is copied.
+
+    Args:
+        message: any; `MISSING` to begin anew.
+        steps: the path.
+        value: what to put there.
+        grow: fill up arrays that end before the path's position, with `None`.
 
     Raises:
         TypeError: the path leads through something that is neither mapping nor array, or past an array's end.
@@ -66,10 +83,10 @@ def put(message: Any, steps: Steps, value: Any) -> Any:
         message = {} if isinstance(step, str) else []
     if isinstance(message, Mapping):
         name = step if isinstance(step, str) else str(step)
-        return {**message, name: put(message.get(name, MISSING), rest, value)}
-    if isinstance(message, list | tuple) and isinstance(step, int) and step <= len(message):
-        copy = list(message)
-        copy[step : step + 1] = [put(copy[step] if step < len(copy) else MISSING, rest, value)]
+        return {**message, name: put(message.get(name, MISSING), rest, value, grow=grow)}
+    if isinstance(message, list | tuple) and isinstance(step, int) and (grow or step <= len(message)):
+        copy = [*message, *[None] * (step - len(message))]
+        copy[step : step + 1] = [put(message[step] if step < len(message) else MISSING, rest, value, grow=grow)]
         return copy
     raise TypeError(f"there is no place for {step!r} in {type(message).__name__} {message!r:.60}")
 

@@ -106,8 +106,8 @@ class Reflect(Dialect):
 
     def stamp(self, message: Any) -> Any:
         """A copy of the message with the reflect ID at the path `id`; what was there is replaced."""
-        if (at := find(message, ID)) is not None:
-            return put(message, at, REFLECT_ID)
+        if type(message) is dict and type(name := self._id[0]) is str and len(self._id) == 1:
+            return {**message, name: REFLECT_ID}
         return put(message, self._id, REFLECT_ID)
 
     def notification(self, method: str, params: Params) -> Any:
@@ -123,12 +123,12 @@ class Reflect(Dialect):
     def read(self, message: Any) -> Incoming | None:
         """An answer if an ID is where the echo is, else a push if there is a topic."""
         reflected = get(message, self._echo)
-        if self.key(reflected) is None:
+        if (type(reflected) is not int or self._ids != "int") and self.key(reflected) is None:
             return self.read_push(message)
         if self._error is not None and (error := get(message, self._error)) is not MISSING and error:
             return _failure(reflected, error)
         result = message if self._result is None else get(message, self._result)
-        final = self._final is None or bool(get(message, self._final) or False)
+        final = self._final is None or bool(get(message, self._final))
         return Answer(reflected, None if result is MISSING else result, final)
 
     def read_push(self, message: Any) -> Push | None:
@@ -153,24 +153,24 @@ class Reflect(Dialect):
     def answer(self, id: Any, result: Any) -> Any:
         """The result with the ID put in; where the result is the whole message and no mapping, under `result`."""
         if self._result is not None:
-            message = put(MISSING, self._result, result)
+            message = put(MISSING, self._result, result, grow=True)
         else:
             message = result if isinstance(result, Mapping) else {"result": result}
-        return put(message, self._echo, id)
+        return put(message, self._echo, id, grow=True)
 
     def failure(self, id: Any, code: int, message: str, data: Any = None) -> Any:
         """The error at the path `error` (or under `error`), with the ID put in if there is one."""
         error = {"code": code, "message": message} | ({} if data is None else {"data": data})
-        answer = put(MISSING, self._error or ("error",), error)
-        return answer if id is None else put(answer, self._echo, id)
+        answer = put(MISSING, self._error or ("error",), error, grow=True)
+        return answer if id is None else put(answer, self._echo, id, grow=True)
 
     def push(self, topic: str, value: Any) -> Any:
         """The event with its topic put in (under `topic` if there is no path for it)."""
         if self._event is not None:
-            message = put(MISSING, self._event, value)
+            message = put(MISSING, self._event, value, grow=True)
         else:
             message = value if isinstance(value, Mapping) else {"data": value}
-        return put(message, self._topic or ("topic",), topic)
+        return put(message, self._topic or ("topic",), topic, grow=True)
 
     def subscribing(self, topic: str) -> tuple[str, Params] | None:
         """`subscribe` with the topic, if there is such a method."""

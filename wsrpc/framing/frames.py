@@ -67,7 +67,7 @@ class Framing:
     def __init__(self, wsproto: WsprotoConnection, *, client: bool, max_message_bytes: int | None) -> None:
         self._wsproto = wsproto
         self._client = client
-        self._limit = max_message_bytes if max_message_bytes is not None else 1 << 63
+        self._limit = max_message_bytes if max_message_bytes is not None else 1 << 64
         self._rest = b""  # bytes received and not yet read: less than a header, or what came while not read
         self._owed = 0  # bytes that wsproto waits for, of the frame it is in
         self._parts: list[Any] | None = None  # of the message that wsproto is in
@@ -75,7 +75,9 @@ class Framing:
         self._ended = False  # a close frame came: nothing after it counts
 
     def ping(self, payload: bytes) -> bytes:
-        """A ping frame."""
+        """A ping frame; empty once a close frame was sent or came."""
+        if self._wsproto.state is not ConnectionState.OPEN:
+            return b""
         return bytes(self._wsproto.send(ws.Ping(payload=payload)))
 
     def pong(self, payload: bytes) -> bytes:
@@ -163,7 +165,8 @@ class Framing:
             if isinstance(event, ws.Message):
                 if self._parts is None:
                     self._parts = []
-                self._parts.append(event.data)
+                if event.data:  # a peer may send empty fragments without end
+                    self._parts.append(event.data)
                 if event.message_finished:
                     yield self._whole_message(event)
             elif isinstance(event, ws.Ping):

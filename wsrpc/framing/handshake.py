@@ -26,14 +26,22 @@ MAX_HANDSHAKE_BYTES = 64 * 1024
 _BLANK_LINE = b"\r\n\r\n"
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
-_FORBIDDEN_IN_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_FORBIDDEN_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
+
+#: Headers that the handshake sets itself, and those that would give it a body.
+_OWN_HEADER = re.compile(
+    r"host|upgrade|connection|content-length|transfer-encoding|sec-websocket-(?:key|version|accept|protocol|extensions)",
+    re.IGNORECASE,
+)
 
 
 def header_lines(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     """Headers as they go on the wire.
 
     Raises:
-        ValueError: a name or value that HTTP does not allow; the text names the header, never its value.
+        ValueError: a name or value that HTTP does not allow, or a header that the handshake sets itself; the text names
+            the header, never its value.
         TypeError: a name or value that is no string.
     """
     lines = []
@@ -43,8 +51,10 @@ def header_lines(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} is no header name (RFC 9110, section 5.1)")
         if _FORBIDDEN_IN_VALUE.search(value):
-            raise ValueError(f"the value of header {name!r} has a control character (RFC 9110, section 5.5)")
-        lines.append((name.encode("ascii"), value.strip().encode("latin-1", "strict")))
+            raise ValueError(f"the value of header {name!r} has a forbidden character (RFC 9110, section 5.5)")
+        if _OWN_HEADER.fullmatch(name):
+            raise ValueError(f"the header {name!r} is set by the opening handshake itself")
+        lines.append((name.encode("ascii"), value.strip(" \t").encode("latin-1")))
     return lines
 
 
@@ -121,17 +131,18 @@ class ClientHandshake:
         self._received += data
         if not self._received.startswith(b"HTTP/"[: len(self._received)]):
             raise self._error(f"answers with something that is no HTTP: {self._excerpt()}")
-        if (end := self._received.find(_BLANK_LINE)) < 0:
+        end = self._received.find(_BLANK_LINE)
+        if _is_too_long(self._received, end):
+            raise self._error(f"sent a handshake of over {MAX_HANDSHAKE_BYTES} bytes")
+        if end < 0:
             if not data:
                 said = f" after {self._excerpt()}" if self._received else " without an answer"
                 raise self._error(f"closed the connection{said}, in the opening handshake")
-            if len(self._received) > MAX_HANDSHAKE_BYTES:
-                raise self._error(f"sent a handshake of over {MAX_HANDSHAKE_BYTES} bytes")
             return False
         head, rest = bytes(self._received[: end + 4]), bytes(self._received[end + 4 :])
         if (status := _STATUS_LINE.match(head)) is None:
             raise self._error(f"answers with something that is no HTTP/1.1: {self._excerpt()}")
-        events = self._feed(head)
+        events = self._feed(head, int(status[1]))
         if int(status[1]) == HTTPStatus.SWITCHING_PROTOCOLS:
             return self._accepted(events, rest)
         self._refusal = next((event for event in events if isinstance(event, ws.RejectConnection)), None)
@@ -146,19 +157,19 @@ class ClientHandshake:
         assert self._handshake.connection is not None
         return Framing(self._handshake.connection, client=True, max_message_bytes=max_message_bytes)
 
-    def _feed(self, data: bytes) -> list[ws.Event]:
+    def _feed(self, data: bytes, status: int | None = None) -> list[ws.Event]:
         try:
             self._handshake.receive_data(data)
             return list(self._handshake.events())
         except RemoteProtocolError as error:
-            raise self._error(f"breaks the opening handshake: {error}") from error
+            raise self._error(f"breaks the opening handshake: {error}", status=status) from error
         except (ValueError, UnicodeError) as error:  # wsproto lets those of bad extension parameters through
-            raise self._error(f"breaks the opening handshake with a bad header: {error}") from error
+            raise self._error(f"breaks the opening handshake with a bad header: {error}", status=status) from error
 
     def _accepted(self, events: list[ws.Event], rest: bytes) -> bool:
         accepted = next((event for event in events if isinstance(event, ws.AcceptConnection)), None)
         if accepted is None or self._handshake.connection is None:
-            raise self._error("breaks the opening handshake")
+            raise self._error("breaks the opening handshake", status=101)
         if self._protocols and not accepted.subprotocol:
             raise self._error(f"accepts none of the subprotocols {', '.join(self._protocols)}", status=101)
         self.protocol = accepted.subprotocol or ""
@@ -242,9 +253,10 @@ class ServerHandshake:
             HandshakeError: it asks for no WebSocket; `refusal` makes the answer to it.
         """
         self._received += data
-        if (end := self._received.find(_BLANK_LINE)) < 0:
-            if len(self._received) > MAX_HANDSHAKE_BYTES:
-                raise HandshakeError("the request is over 64 KiB", status=431)
+        end = self._received.find(_BLANK_LINE)
+        if _is_too_long(self._received, end):
+            raise HandshakeError("the request is over 64 KiB", status=431)
+        if end < 0:
             return None
         head, self.rest = bytes(self._received[: end + 4]), bytes(self._received[end + 4 :])
         try:
@@ -253,7 +265,7 @@ class ServerHandshake:
         except RemoteProtocolError as error:
             hint = error.event_hint
             status = hint.status_code if isinstance(hint, ws.RejectConnection) else 400
-            wants_page = b"upgrade: websocket" not in head.lower()
+            wants_page = head.startswith(b"GET ") and not _UPGRADE.search(head)
             raise HandshakeError(
                 f"this is a WebSocket endpoint: {error}", status=426 if wants_page else status
             ) from error
@@ -270,6 +282,11 @@ class ServerHandshake:
         """What goes on from here, after `accept`."""
         assert self._handshake.connection is not None
         return Framing(self._handshake.connection, client=False, max_message_bytes=max_message_bytes)
+
+
+def _is_too_long(received: bytearray, end: int) -> bool:
+    """Whether what came up to the blank line, at `end` if it came, is over the bound; however it was split."""
+    return (len(received) if end < 0 else end + len(_BLANK_LINE)) > MAX_HANDSHAKE_BYTES
 
 
 def refusal(status: int, text: str) -> bytes:
