@@ -1,0 +1,1 @@
+"""No ports and no sleeps: bytes, messages and time are passed in."""
