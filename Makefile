@@ -48,6 +48,7 @@ types: $(VENV)/.installed-dev ## check types
 
 .PHONY: bench
 bench: $(VENV)/.installed-bench ## measure against other libraries
+	@$(INSTALL) --no-deps 'nwebsocket>=1.0'  # what it needs is there; by itself it would replace curio-compat by curio
 	@$(BIN)/python -m tests.benchmarks
 
 .PHONY: docs

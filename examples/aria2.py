@@ -110,7 +110,7 @@ def main():
         print("Get it with `apt-get install aria2` (Debian, Ubuntu) or `brew install aria2` (macOS).")
         return
     # aria2 pushes to every client, unasked, so there is no method to subscribe with.
-    dialect = wsrpc.JSONRPC(subscribe=None, unsubscribe=None)
+    dialect = wsrpc.JSONRPC(subscribe=None)
     with (
         tempfile.TemporaryDirectory() as folder,
         file_server() as file_url,

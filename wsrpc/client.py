@@ -326,7 +326,7 @@ class Client:
             matched=self._correlator.matched,
             unmatched=self._router.unmatched,
             late=self._correlator.late,
-            reconnects=0,
+            reconnects=self._link.reconnects,
             bytes_sent=bytes_sent,
             bytes_received=bytes_received,
             latency=quantiles(list(self._router.latencies)),

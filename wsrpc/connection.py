@@ -10,6 +10,7 @@ else is. The server ends the TCP connection, the client waits for that until `cl
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
@@ -24,6 +25,8 @@ from .framing import ABNORMAL, BINARY, CLOSE, NO_STATUS, PING, Framing, pack
 from .loop import Loop, Timer, take_lock
 from .options import Options
 from .outbound import WOULD_BLOCK, Outbound
+
+log = logging.getLogger("wsrpc")
 
 _GOING_AWAY = 1001
 _EXIT_PATIENCE = 0.2  # seconds for a peer to answer our close frame when the interpreter exits
@@ -225,6 +228,9 @@ class Connection:
                     self._peer_closes(*content)
         except (ProtocolError, MessageTooBig) as error:
             self._fail(error)
+        except Exception as error:  # ours: what dialects raise is the sink's business
+            log.exception("reading failed")
+            self._fail(ProtocolError(f"we failed to read a message: {error!r}", code=1011))
 
     # Closing
 

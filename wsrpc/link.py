@@ -88,6 +88,7 @@ class Link:
         self.backpressure = Backpressure(correlator)
         self._number = 0  # guarded by the write lock; the last reflect ID's number
         self._deadlines = Deadlines(correlator, self._sweep_unsent)
+        self._openings = 0  # guarded by _lock
         self._bytes_before = (0, 0)  # guarded by _lock; sent and received on connections that have ended
 
     @property
@@ -102,6 +103,11 @@ class Link:
     def sent(self) -> int:
         """How many queries were written."""
         return self._number
+
+    @property
+    def reconnects(self) -> int:
+        """How many connections there were after the first."""
+        return max(self._openings - 1, 0)
 
     @property
     def bytes(self) -> tuple[int, int]:
@@ -274,6 +280,7 @@ class Link:
                 connection.abort("nobody waits for it any more")
                 return
             self._forget_legs()
+            self._openings += 1
             leg = Leg(connection, self._correlator, self._router, self._lost)
             self._legs.append(leg)
             self._newest, self.backpressure.connection = leg, connection

@@ -327,5 +327,6 @@ def _after_fork_in_child() -> None:
     _lock, _loop = threading.Lock(), None
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(_say_goodbye)

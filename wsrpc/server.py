@@ -87,7 +87,7 @@ class Server:
         self._ssl = ssl
         self._protocols = check_protocols(protocols)
         self._max_connections = max_connections
-        self.dialect = dialect if dialect is not None else JSONRPC()
+        self.dialect = _serving(dialect if dialect is not None else JSONRPC())
         self.max_requests = max_requests
         self.max_buffered_bytes = self._options.max_buffered_bytes
         self._methods = Methods()
@@ -280,6 +280,17 @@ class Server:
         if closing:
             current_loop().call(session.close, _GOING_AWAY, "the server shuts down")
         return session
+
+
+def _serving(dialect: Dialect) -> Dialect:
+    """The dialect, if it can serve."""
+    if not isinstance(dialect, Dialect):
+        raise TypeError(f"dialect must be a wsrpc.Dialect, such as wsrpc.JSONRPC(), not {dialect!r}")
+    try:
+        dialect.read_request({})
+    except NotImplementedError as error:
+        raise ValueError(f"{dialect!r} cannot serve: {error}") from error
+    return dialect
 
 
 def _perform(method: Method, request: Request, done: Done) -> None:

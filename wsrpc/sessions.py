@@ -8,6 +8,7 @@ back and know of the gap, which it could not if events were dropped.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -20,6 +21,8 @@ from .errors import ConnectionClosed, DecodeError, EncodeError, ProtocolError, R
 from .framing import TEXT
 from .loop import current_loop
 from .methods import Method, Outcome, outcome_of_unknown
+
+log = logging.getLogger("wsrpc")
 
 TRY_AGAIN_LATER = 1013
 
@@ -74,7 +77,13 @@ class Session:
                 raise ProtocolError("a text message is not UTF-8", code=1007) from error
             self._send(codec.encode(self._dialect.failure(None, PARSE_ERROR, f"Parse error: {error.__cause__}")))
             return
-        incoming = self._dialect.read_request(message)
+        try:
+            incoming = self._dialect.read_request(message)
+        except Exception as error:
+            log.exception("%r failed to read a message", self._dialect)
+            text = f"Internal error: the message cannot be read: {error!r}"
+            self._send(codec.encode(self._dialect.failure(None, INTERNAL_ERROR, text)))
+            return
         if isinstance(incoming, Batch):
             self._perform_batch(incoming)
         elif incoming is not None:

@@ -19,7 +19,8 @@ class Stats:
         unmatched: messages that answered no query and fitted no topic.
         late: answers that came after their query was settled, and second ones.
         reconnects: connections after the first.
-        bytes_sent, bytes_received: on the wire.
+        bytes_sent: on the wire.
+        bytes_received: on the wire.
         latency: of the last 1,024 answers, from writing to reading, in seconds: the median `p50`, `p90`, `p99` and
             `max`; empty without answers.
     """

@@ -87,7 +87,7 @@ def aria2(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def client(aria2: str, connect: Connect) -> wsrpc.Client:
     """aria2 pushes to everyone, so there is no method to subscribe with; one that it does not know it calls
     unauthorized, for want of the secret."""
-    return connect(aria2, dialect=wsrpc.JSONRPC(subscribe=None, unsubscribe=None))
+    return connect(aria2, dialect=wsrpc.JSONRPC(subscribe=None))
 
 
 class FileHandler(http.server.BaseHTTPRequestHandler):

@@ -462,14 +462,15 @@ def test_a_close_that_is_too_late_to_stop_the_opening_drops_the_connection(
 
 
 def test_close_again_while_closing_or_closed_does_nothing(raw_server: Raw, recorder: Recorder) -> None:
-    received: list[Any] = []
+    received = Recorder()
 
     def script(wire: Wire) -> None:
         wire.accept()
-        received.append(wire.read_close())
-        wire.send(close(*received[0]))
+        code = wire.read_close()
+        received(*code)
+        wire.send(close(*code))
         wire.sock.shutdown(socket.SHUT_WR)
-        received.append(wire.read_until_end())
+        received(wire.read_until_end())
 
     ws = WebSocket(raw_server(script).url)
     ws.onclose = recorder.named("close")
@@ -479,7 +480,7 @@ def test_close_again_while_closing_or_closed_does_nothing(raw_server: Raw, recor
     ws.wait_closed(LIMIT)
     ws.close(3003, "third")
     recorder.wait(1)
-    assert received == [(3001, "first"), b""]
+    assert received.wait(2) == [(3001, "first"), b""]
     assert recorder.items == ["close"]
 
 

@@ -185,9 +185,9 @@ def test_reflect_takes_its_arguments_as_pairs() -> None:
 
 
 def test_jsonrpc_takes_arguments_too_and_an_empty_one_is_none() -> None:
-    dialect = parsed("demo", "--dialect", "jsonrpc:subscribe=,unsubscribe=leave").dialect
-    assert dialect.subscribing("ticks") is None
-    assert dialect.unsubscribing("ticks") == ("leave", ["ticks"])
+    dialect = parsed("demo", "--dialect", "jsonrpc:subscribe=join,unsubscribe=").dialect
+    assert dialect.subscribing("ticks") == ("join", ["ticks"])
+    assert dialect.unsubscribing("ticks") is None
 
 
 def test_a_dialect_of_a_module_in_the_current_directory(here: Path) -> None:

@@ -95,9 +95,9 @@ Incoming = Answer | Failure | Push | Request | Invalid | Batch
 class Dialect:
     """The base of all dialects. To write one of your own, subclass it.
 
-    A client needs `request`, `stamp` and `read`; `notification` for `notify`; `subscribing` and `unsubscribing` if
-    the endpoint wants to be told. A server needs `read_request`, `answer`, `failure` and `push`. `codec.REFLECT_ID`
-    stands in messages where the reflect ID will be written.
+    A client needs `read`, and `request` (for methods by name), `stamp` (for whole messages) or both; `notification`
+    for `notify`; `subscribing` and `unsubscribing` if the endpoint wants to be told. A server needs `read_request`,
+    `answer`, `failure` and `push`. `wsrpc.REFLECT_ID` stands in messages where the reflect ID will be written.
 
     Example:
         An endpoint that echoes `seq`, and calls its answers `ok`::

@@ -29,8 +29,8 @@ class JSONRPC(Dialect):
     an array is undone, since params must be an array or an object and servers wrap scalars so.
 
     Args:
-        subscribe: the method that subscribes to a topic, asked with `[topic]`; an endpoint that has no such method
-            keeps subscriptions local. `None`: nothing is sent.
+        subscribe: the method that subscribes to a topic, asked with `[topic]`; where the endpoint has no such method,
+            the subscription is kept local. `None`: nothing is sent, at the end neither.
         unsubscribe: likewise, for its end.
         strict: IDs match by type as well as by text: 7 is not "7".
     """
@@ -38,7 +38,8 @@ class JSONRPC(Dialect):
     def __init__(
         self, *, subscribe: str | None = "rpc.on", unsubscribe: str | None = "rpc.off", strict: bool = False
     ) -> None:
-        self._subscribe, self._unsubscribe = subscribe, unsubscribe
+        self._subscribe = subscribe
+        self._unsubscribe = unsubscribe if subscribe is not None else None
         self.strict = strict
 
     def request(self, method: str, params: Params) -> Any:

@@ -15,7 +15,6 @@ from .handshake import (
     header_lines,
     refusal,
 )
-from .masking import forget_keys
 
 __all__ = [
     "ABNORMAL",
@@ -32,7 +31,6 @@ __all__ = [
     "ServerHandshake",
     "basic_auth",
     "check_protocols",
-    "forget_keys",
     "header_lines",
     "pack",
     "refusal",

@@ -33,6 +33,10 @@ def forget_keys() -> None:
     _keys = iter(())
 
 
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=forget_keys)
+
+
 def mask(payload: bytes | bytearray | memoryview, key: bytes) -> bytes:
     """The payload, masked; or unmasked, which is the same."""
     size = len(payload)

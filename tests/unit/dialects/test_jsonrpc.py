@@ -228,8 +228,10 @@ def test_an_event_goes_as_params_and_a_scalar_in_an_array(dialect: JSONRPC, valu
 
 def test_a_subscription_is_told_by_methods_that_can_be_named(dialect: JSONRPC) -> None:
     assert (dialect.subscribing("t"), dialect.unsubscribing("t")) == (("rpc.on", ["t"]), ("rpc.off", ["t"]))
-    silent = JSONRPC(subscribe=None, unsubscribe="stop")
-    assert (silent.subscribing("t"), silent.unsubscribing("t")) == (None, ("stop", ["t"]))
+    named = JSONRPC(subscribe="start", unsubscribe="stop")
+    assert (named.subscribing("t"), named.unsubscribing("t")) == (("start", ["t"]), ("stop", ["t"]))
+    silent = JSONRPC(subscribe=None)  # what was not told of the beginning is not told of the end
+    assert (silent.subscribing("t"), silent.unsubscribing("t")) == (None, None)
 
 
 @pytest.mark.parametrize(
