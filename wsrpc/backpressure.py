@@ -23,18 +23,19 @@ class Backpressure:
 
     Attributes:
         connection: the one that lives; `None` while there is none.
+        full: the subscriptions whose inboxes block. Guarded by a lock; replaced, so that readers need none.
     """
 
     def __init__(self, correlator: Correlator[Entry]) -> None:
         self.connection: Connection | None = None
         self._correlator = correlator
         self._lock = threading.Lock()  # held for moments only, so that the loop may take it
-        self._full: frozenset[Subscription] = frozenset()  # guarded by _lock; replaced, so that readers need none
+        self.full: frozenset[Subscription] = frozenset()
 
     def block(self, subscription: Subscription) -> None:
         """Do not read until the subscription's inbox has room. On the loop."""
         with self._lock:
-            self._full |= {subscription}
+            self.full |= {subscription}
         if self.connection is not None:
             self.connection.pause()
         if subscription.has_room:  # its consumer was quicker
@@ -46,18 +47,18 @@ class Backpressure:
 
     def unblock(self, subscription: Subscription) -> None:
         """The inbox has room again, or its subscription has ended. From any thread."""
-        if subscription not in self._full:
+        if subscription not in self.full:
             return
         with self._lock:
-            self._full -= {subscription}
-            resume = not self._full
+            self.full -= {subscription}
+            resume = not self.full
         connection = self.connection
         if resume and connection is not None:
             connection.resume()
 
     def stuck(self) -> Overflow | None:
         """The error to raise if the calling thread is the one that must make room before any answer can be read."""
-        for subscription in self._full:
+        for subscription in self.full:
             if subscription.consumer == threading.get_ident():
                 return _stuck(subscription)
         return None

@@ -95,6 +95,7 @@ class Client:
             self._router,
             self._pool,
         )
+        self._backpressure = self._link.backpressure
         self._routing = threading.RLock()  # held while the endpoint is told of a subscription, to keep their order
         self.timeout = timeout
         self.api = Api(self.query)
@@ -125,9 +126,11 @@ class Client:
         now = time.monotonic()
         slot = Slot(*self._encoded(message, params), now, self._deadline(timeout, now))
         try:
-            self._refuse_if_stuck()  # before it is sent, and after: the inbox may have become full between
+            if self._backpressure.full:  # before it is sent, and after: an inbox may have become full between
+                self._refuse_if_stuck()
             self._link.ask(slot)
-            self._refuse_if_stuck()
+            if self._backpressure.full:
+                self._refuse_if_stuck()
             if not slot.wait():
                 if self._link.give_up(slot):
                     raise timed_out(slot, time.monotonic())
@@ -141,7 +144,7 @@ class Client:
         return slot.result
 
     def _refuse_if_stuck(self) -> None:
-        if (overflow := self._link.backpressure.stuck()) is not None:
+        if (overflow := self._backpressure.stuck()) is not None:
             raise overflow
 
     def submit(self, message: Any, params: Params = None, *, timeout: float | None = DEFAULT) -> Reply:
@@ -274,11 +277,11 @@ class Client:
         self._pool.submit(self.end_subscription, subscription)
 
     def _blocked(self, subscription: Subscription) -> None:
-        self._link.backpressure.block(subscription)
+        self._backpressure.block(subscription)
 
     def unblock(self, subscription: Subscription) -> None:
         """A full inbox has room again; used by `Subscription`."""
-        self._link.backpressure.unblock(subscription)
+        self._backpressure.unblock(subscription)
 
     # What replies need
 
@@ -292,7 +295,7 @@ class Client:
 
     def stuck(self) -> Overflow | None:
         """The error to raise where waiting on this thread could never end; used by `Reply.result`."""
-        return self._link.backpressure.stuck()
+        return self._backpressure.stuck()
 
     def run_callback(self, function: Callable[..., object], *args: Any) -> None:
         """Run a function on the client's callback thread."""

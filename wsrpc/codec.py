@@ -38,11 +38,9 @@ def encode(message: Any, *, allow_nan: bool = False) -> bytes:
             `str`, NaN or infinity, unpaired surrogates, objects of other types.
     """
     try:
-        body = _dumps(message)
-    except TypeError as error:
-        path, culprit = _locate(message)
-        where = f" at {path}" if path else ""
-        raise EncodeError(f"cannot encode {_brief(culprit)}{where} as JSON: {error}", path=path) from error
+        body = orjson.dumps(message, default=_default, option=_OPTIONS)
+    except TypeError:
+        body = _encode_otherwise(message)
     if not allow_nan and b"null" in body:  # orjson writes NaN as null
         _refuse_nan(message)
     return body
@@ -77,6 +75,16 @@ def is_utf8(payload: bytes | bytearray | memoryview | str) -> bool:
     except UnicodeError:
         return False
     return True
+
+
+def _encode_otherwise(message: Any) -> bytes:
+    """What orjson refuses: encoded in another way, or refused with the place where it is."""
+    try:
+        return _dumps(message)
+    except TypeError as error:
+        path, culprit = _locate(message)
+        where = f" at {path}" if path else ""
+        raise EncodeError(f"cannot encode {_brief(culprit)}{where} as JSON: {error}", path=path) from error
 
 
 def _dumps(message: Any) -> bytes:

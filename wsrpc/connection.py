@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from enum import Enum
+from functools import partial
 from typing import Any, Protocol
 
 import curio
@@ -77,6 +78,7 @@ class Connection:
 
     Attributes:
         outbound: the way out; its lock orders writes.
+        pack: `pack(opcode, payload)` makes a message a frame for `outbound`. Pure; from any thread.
         clean: whether the closing handshake was completed.
         received_close: code and reason of the peer's close frame, `None` if there was none.
         bytes_received: on the wire, without the opening handshake.
@@ -96,6 +98,7 @@ class Connection:
         self._sock = sock
         self._rest = rest
         self._client = client
+        self.pack = partial(pack, client=client)
         self._options = options
         self._framing = framing
         self._is_tls = isinstance(sock, ssl.SSLSocket)
@@ -119,10 +122,6 @@ class Connection:
         self.bytes_received = 0
 
     # What other threads may call
-
-    def pack(self, opcode: int, payload: bytes) -> bytes:
-        """A message as a frame, for `outbound`. Pure; from any thread."""
-        return pack(opcode, payload, client=self._client)
 
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Begin the closing handshake; what was sent before goes out first. From any thread; never blocks."""

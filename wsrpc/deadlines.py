@@ -24,17 +24,20 @@ class Deadlines:
     Args:
         correlator: knows what is in flight.
         on_sweep: called with the time at each look, on the loop, for what is not in flight yet.
+
+    Attributes:
+        next: when it looks next, on the monotonic clock. Set on the loop.
     """
 
     def __init__(self, correlator: Correlator[Entry], on_sweep: Callable[[float], object]) -> None:
         self._correlator = correlator
         self._on_sweep = on_sweep
         self._timer: Timer | None = None  # loop only
-        self._next = math.inf  # loop only; read without
+        self.next = math.inf
 
     def watch(self, deadline: float | None) -> None:
         """Look by then; `None`: there is nothing to look for. From any thread."""
-        if deadline is not None and deadline < self._next:
+        if deadline is not None and deadline < self.next:
             current_loop().call(self._look_by, deadline)
 
     def stop(self) -> None:
@@ -42,18 +45,18 @@ class Deadlines:
         current_loop().call(self._stop)
 
     def _look_by(self, deadline: float) -> None:
-        if deadline < self._next:
+        if deadline < self.next:
             self._stop()
-            self._next = deadline
+            self.next = deadline
             self._timer = current_loop().call_later(max(deadline - time.monotonic(), _SWEEP_SECONDS), self._sweep)
 
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._next = None, math.inf
+        self._timer, self.next = None, math.inf
 
     def _sweep(self) -> None:
-        self._timer, self._next = None, math.inf
+        self._timer, self.next = None, math.inf
         now = time.monotonic()
         for key, entry in self._correlator.expired(now):
             self._correlator.fail(key, timed_out(entry, now))

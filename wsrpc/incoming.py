@@ -88,14 +88,16 @@ class Router:
         except Exception as error:
             self._undecodable(message, error)
             return
-        self._sort(incoming, message)
+        if type(incoming) is Answer:  # the way of most messages
+            self._answer(incoming, message)
+        else:
+            self._sort(incoming, message)
 
     def _sort(self, incoming: Incoming | None, message: Any) -> None:
-        kind = type(incoming)  # not isinstance: this runs once a message
-        if kind is Answer or kind is Failure:
-            self._answer(incoming, message)  # type: ignore[arg-type]
-        elif kind is Push:
-            self._push(incoming, message)  # type: ignore[arg-type]
+        if isinstance(incoming, Answer | Failure):
+            self._answer(incoming, message)
+        elif isinstance(incoming, Push):
+            self._push(incoming, message)
         elif isinstance(incoming, Batch):
             for part, item in zip(incoming.items, message, strict=True):
                 self._sort(part, item)
@@ -109,10 +111,10 @@ class Router:
             self._unanswerable(incoming, message)
             return
         entry = self._correlator.answer(key, incoming)
-        if not isinstance(entry, Verdict):
-            self.latencies.append(time.monotonic() - entry.written_at)
-        elif entry is Verdict.LATE:
+        if entry is Verdict.LATE:
             log.debug("dropped a late or second answer to query %s", key)
+        elif entry is not Verdict.UNKNOWN:
+            self.latencies.append(time.monotonic() - entry.written_at)
         elif (push := self._dialect.read_push(message)) is not None:
             self._push(push, message)
         else:

@@ -129,11 +129,13 @@ class Link:
             ConnectionClosed: the link was closed.
             QueryTimeout: no room before the query's deadline.
         """
-        self._deadlines.watch(entry.deadline)
+        if entry.deadline is not None and entry.deadline < self._deadlines.next:
+            self._deadlines.watch(entry.deadline)
         while True:
             leg = self._leg
             if leg is not None:
-                if leg.connection.outbound.unsent_bytes > self._options.max_buffered_bytes:
+                outbound = leg.connection.outbound
+                if outbound.is_busy and outbound.unsent_bytes > self._options.max_buffered_bytes:
                     self._wait_for_room(leg.connection, entry)
                 if self._write(leg, entry):
                     return
@@ -226,7 +228,8 @@ class Link:
             entry.key = key = self._dialect.new_id(number)
             entry.leg, entry.written_at = leg, time.monotonic()
             self._correlator.register(key, entry)
-            frame = leg.connection.pack(TEXT, _wire_form(key).join(entry.parts))
+            written = b"%d" % key if type(key) is int else codec.encode(key)
+            frame = leg.connection.pack(TEXT, written.join(entry.parts))
             # A reply that is not alone may wait for company; a query is waited for, so it goes now.
             if not outbound.write_locked(frame, lazy=entry.may_linger and len(self._correlator) > 1):
                 entry.frame = frame
@@ -351,7 +354,3 @@ def _own_copy(error: ConnectError) -> ConnectError:
     own = copy.copy(error)
     own.__cause__ = error.__cause__
     return own
-
-
-def _wire_form(key: int | str) -> bytes:
-    return b"%d" % key if isinstance(key, int) else codec.encode(key)

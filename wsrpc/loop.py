@@ -69,8 +69,9 @@ class WakingSelector(selectors.DefaultSelector):
 
     def wake(self) -> None:
         """Make the calls."""
-        while self.wakes:
-            self.wakes.popleft()()
+        wakes = self.wakes
+        while wakes:
+            wakes.popleft()()
 
 
 class Timer:
@@ -112,6 +113,7 @@ class Loop:
         self._wake_byte = partial(self._wake.send, b"\0")
         self._selector = WakingSelector()
         self.wake_later = self._selector.wakes.append
+        self._ident = 0  # of the thread, once it runs
         self._alive = True
         self.thread = threading.Thread(target=self._run, name="wsrpc-loop", daemon=True)
         self.thread.start()
@@ -124,7 +126,7 @@ class Loop:
     @property
     def is_current(self) -> bool:
         """Whether the caller runs on the loop's thread."""
-        return threading.get_ident() == self.thread.ident
+        return threading.get_ident() == self._ident
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
         """Have the loop call a function soon; a coroutine function becomes a task. From any thread; never blocks.
@@ -178,6 +180,7 @@ class Loop:
             return None
 
     def _run(self) -> None:
+        self._ident = threading.get_ident()
         cause: BaseException = StateError("the wsrpc loop has ended")
         try:
             with curio.Kernel(selector=self._selector) as kernel:

@@ -78,7 +78,14 @@ class Outbound:
     def unsent_bytes(self) -> int:
         """What waits for the network. From any thread; exact under the lock."""
         head, taken, behind = self._line
-        return len(head) - sum(taken) + (max(self._behind_bytes, 0) if behind else 0)
+        rest = len(head) - sum(taken) if head else 0
+        return rest + (max(self._behind_bytes, 0) if behind else 0)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something waits for the network."""
+        head, _, behind = self._line
+        return bool(head or behind)
 
     def write(self, frame: bytes) -> None:
         """Write a whole frame, or queue what the socket does not take. Never blocks; from any thread.
@@ -125,7 +132,7 @@ class Outbound:
     def unwritten(self) -> frozenset[int]:
         """The `id` of each frame of which no byte was written, as far as that is known."""
         head, taken, behind = self._line
-        frames = [*behind, head] if not taken and not self._begun_unseen else behind
+        frames = [*behind, head] if head and not taken and not self._begun_unseen else behind
         return frozenset(map(id, frames))
 
     def wait_for_room(self, limit: int, deadline: float | None) -> bool:
@@ -158,15 +165,28 @@ class Outbound:
     def _write(self, frame: bytes, lazy: bool = False) -> bool:
         self.bytes_sent += len(frame)
         head, taken, behind = self._line
-        if behind or sum(taken) < len(head) or lazy:
+        if lazy or behind or (head and sum(taken) < len(head)):
             if not behind:
                 self._loop.call(self._drain)
             behind.append(frame)
             self._behind_bytes += len(frame)
             if self._draining or (lazy and self._behind_bytes < _LAZY_BYTES):
                 return False
-        else:
-            self._line = (frame, [], behind)
+            return self._advance_or_call()
+        fresh: list[int] = []
+        self._line = (frame, fresh, behind)
+        try:
+            fresh.extend(map(self._send, (frame,)))  # one C call: see the module's docstring
+        except WOULD_BLOCK:
+            pass
+        except OSError as error:
+            self._loop.call(self._on_failure, error)
+            return False
+        if fresh and fresh[0] == len(frame):
+            self._line = (b"", fresh, behind)
+            if self._waiters:  # they saw this frame as unsent
+                self._wake_waiters()
+            return True
         return self._advance_or_call()
 
     def _advance_or_call(self) -> bool:
@@ -187,7 +207,7 @@ class Outbound:
         """Write until the socket is full, or nothing is left: then true."""
         while True:
             head, taken, behind = self._line
-            done = sum(taken)
+            done = sum(taken) if head else 0
             if done < len(head):
                 try:
                     rest = memoryview(head)[done:] if done else head

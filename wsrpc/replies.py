@@ -112,11 +112,14 @@ class Slot:
         """Block until settled. Returns false if the deadline comes first."""
         if self.deadline is None:
             return self._lock.acquire()
-        return self._lock.acquire(timeout=max(self.deadline - time.monotonic(), 0))
+        remaining = self.deadline - time.monotonic()
+        return self._lock.acquire(True, remaining if remaining > 0 else 0)
 
     def _release(self) -> None:
-        with contextlib.suppress(RuntimeError):  # settled and interrupted at the same time: released already
+        try:
             self._lock.release()
+        except RuntimeError:  # settled and interrupted at the same time: released already
+            pass
 
     def wait_for_settlement(self) -> None:
         """Block for the moment between being taken out of the correlator and being settled."""

@@ -69,6 +69,7 @@ class Reflect(Dialect):
         self._ids = ids
         self._id = parse_path(id)
         self._echo = self._id if echo is None else parse_path(echo)
+        self._id_name, self._echo_name = _top_level(self._id), _top_level(self._echo)
         self._result = _optional(result)
         self._error = _optional(error)
         self._topic = _optional(topic)
@@ -106,8 +107,8 @@ class Reflect(Dialect):
 
     def stamp(self, message: Any) -> Any:
         """A copy of the message with the reflect ID at the path `id`; what was there is replaced."""
-        if type(message) is dict and type(name := self._id[0]) is str and len(self._id) == 1:
-            return {**message, name: REFLECT_ID}
+        if self._id_name is not None and type(message) is dict:
+            return {**message, self._id_name: REFLECT_ID}
         return put(message, self._id, REFLECT_ID)
 
     def notification(self, method: str, params: Params) -> Any:
@@ -122,7 +123,10 @@ class Reflect(Dialect):
 
     def read(self, message: Any) -> Incoming | None:
         """An answer if an ID is where the echo is, else a push if there is a topic."""
-        reflected = get(message, self._echo)
+        if self._echo_name is not None and type(message) is dict:
+            reflected = message.get(self._echo_name)
+        else:
+            reflected = get(message, self._echo)
         if (type(reflected) is not int or self._ids != "int") and self.key(reflected) is None:
             return self.read_push(message)
         if self._error is not None and (error := get(message, self._error)) is not MISSING and error:
@@ -182,6 +186,11 @@ class Reflect(Dialect):
 
     def __repr__(self) -> str:
         return f"Reflect(id={'.'.join(map(str, self._id))!r})"
+
+
+def _top_level(steps: Steps) -> str | None:
+    """The name of a field at the top of an object, which is where most endpoints have theirs."""
+    return steps[0] if len(steps) == 1 and isinstance(steps[0], str) else None
 
 
 def _optional(path: Path | None) -> Steps | None:

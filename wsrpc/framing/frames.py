@@ -30,6 +30,7 @@ _FIN = 0x80
 _MASKED = 0x80
 _CONTROL = 0x8
 _WHOLE_TEXT, _WHOLE_BINARY = _FIN | TEXT, _FIN | BINARY
+_SMALL = 125  # bytes; the length of a larger payload is elsewhere
 
 _CLOSE_FRAME_CAME = (ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED)
 
@@ -44,7 +45,8 @@ def pack(opcode: int, payload: bytes, *, client: bool) -> bytes:
     if not client:
         return _header(opcode, size, 0) + payload
     key = new_key()
-    return b"%b%b%b" % (_header(opcode, size, _MASKED), key, mask(payload, key))
+    header = _SMALL_MASKED[opcode][size] if size <= _SMALL else _header(opcode, size, _MASKED)
+    return header + key + mask(payload, key)
 
 
 def _header(opcode: int, size: int, masked: int) -> bytes:
@@ -53,6 +55,9 @@ def _header(opcode: int, size: int, masked: int) -> bytes:
     if size < 65536:
         return bytes((_FIN | opcode, masked | 126)) + size.to_bytes(2, "big")
     return bytes((_FIN | opcode, masked | 127)) + size.to_bytes(8, "big")
+
+
+_SMALL_MASKED = {opcode: [_header(opcode, size, _MASKED) for size in range(_SMALL + 1)] for opcode in (TEXT, BINARY)}
 
 
 class Framing:
@@ -94,7 +99,7 @@ class Framing:
             code = CloseReason.NO_STATUS_RCVD  # wsproto compares by identity: another 1005 it would send as 1000
         return bytes(self._wsproto.send(ws.CloseConnection(code=code, reason=reason or None)))
 
-    def receive(self, received: bytes | memoryview) -> Iterator[Event]:
+    def receive(self, received: memoryview) -> Iterator[Event]:
         """The messages and control frames in the bytes received, in order.
 
         May be left before its end: what was not read yet is kept for the next call.
@@ -103,12 +108,24 @@ class Framing:
             ProtocolError: the peer broke the protocol; the connection is to be failed with its `code`.
             MessageTooBig: a message over the limit; to be failed with 1009.
         """
-        view = memoryview(self._rest + received if self._rest else received)
+        view = memoryview(self._rest + received) if self._rest else received
         self._rest = b""
         at, end = 0, len(view)
-        mask_bit = 0 if self._client else _MASKED
+        mask_bit, least_limit = (0, min(self._limit, _SMALL)) if self._client else (_MASKED, -1)
         try:
             while not self._ended and at < end:
+                # The way of most messages: a small frame from a server, whole, when no other is begun.
+                if (
+                    end - at > 1
+                    and (size := view[at + 1]) <= least_limit
+                    and (stop := at + 2 + size) <= end
+                    and self._parts is None
+                    and not self._owed
+                    and ((first := view[at]) == _WHOLE_TEXT or first == _WHOLE_BINARY)
+                ):
+                    body, at = at + 2, stop
+                    yield first & 0xF, bytes(view[body:stop])
+                    continue
                 if self._owed:
                     fed = view[at : at + self._owed]
                     at += len(fed)
