@@ -42,7 +42,7 @@ class Backpressure:
             self.unblock(subscription)
             return
         for _, entry in self._correlator.waiting():
-            if entry.thread == subscription.consumer:
+            if subscription.is_consumed_by(entry.thread):
                 entry.interrupt(_stuck(subscription))
 
     def unblock(self, subscription: Subscription) -> None:
@@ -59,7 +59,7 @@ class Backpressure:
     def stuck(self) -> Overflow | None:
         """The error to raise if the calling thread is the one that must make room before any answer can be read."""
         for subscription in self.full:
-            if subscription.consumer == threading.get_ident():
+            if subscription.is_consumed_by(threading.get_ident()):
                 return _stuck(subscription)
         return None
 

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from .loop import current_loop
+
 log = logging.getLogger("wsrpc")
 
 IDLE_SECONDS = 10.0
@@ -38,19 +40,26 @@ class CallbackThreads:
         self._started = 0  # guarded by _lock
         self._retired = False  # guarded by _lock
 
-    @property
-    def is_current(self) -> bool:
-        """Whether the caller runs on one of these threads."""
-        return threading.get_ident() in self._threads
+    def has(self, ident: int) -> bool:
+        """Whether that is one of these threads."""
+        return ident in self._threads
 
     def submit(self, function: Callable[..., object], *args: Any) -> None:
         """Have a thread call the function. From any thread; never blocks."""
         with self._lock:
-            self._jobs.append((function, args))
             if self._idle:
-                self._idle.pop().release()
+                self._jobs.append((function, args))
+                self._idle.pop().release()  # Ctrl-C between the two: the thread finds the job when it has idled enough
                 return
-            if self._count >= self._limit:
+            # The loop starts threads: Ctrl-C never strikes there. It is called first: a call too many does no harm.
+            if self._count < self._limit:
+                current_loop().call(self._start_thread)
+            self._jobs.append((function, args))
+
+    def _start_thread(self) -> None:
+        """On the loop."""
+        with self._lock:
+            if not self._jobs or self._count >= self._limit:
                 return
             self._count += 1
             self._started += 1

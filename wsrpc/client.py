@@ -6,7 +6,7 @@ subscriptions (where everything else goes).
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,9 @@ from .statistics import Stats, quantiles
 from .streams import DEFAULT, Subscription, make_inbox
 from .subscriptions import Subscriptions, Topic
 from .urls import parse_url
+from .waiting import LONGEST
+
+log = logging.getLogger("wsrpc")
 
 _POOL_THREADS = 4
 
@@ -80,7 +83,7 @@ class Client:
         self._dialect = dialect if dialect is not None else JSONRPC()
         self._allow_nan = allow_nan
         self._correlator: Correlator[Entry] = Correlator()
-        self._subscriptions = Subscriptions()  # added to and removed from under _routing
+        self._subscriptions = Subscriptions()  # changed by the router only
         self._router = Router(
             self._dialect, self._correlator, self._subscriptions, self._blocked, self._subscription_overflowed
         )
@@ -93,7 +96,6 @@ class Client:
             self._dialect,
             self._correlator,
             self._router,
-            self._pool,
         )
         self._backpressure = self._link.backpressure
         self._routing = threading.RLock()  # held while the endpoint is told of a subscription, to keep their order
@@ -160,6 +162,7 @@ class Client:
         Raises:
             QueryTimeout: no room in the send buffer within the timeout.
             ConnectionClosed: the client was closed.
+            Overflow: more than `max_buffered_bytes` of submitted queries would wait for a connection.
             EncodeError: the message cannot be put on the wire; the connection lives on.
         """
         refuse_on_loop("submit()")
@@ -206,7 +209,7 @@ class Client:
             timeout = self.timeout
         elif timeout is not None:
             check_positive("timeout", timeout, none="no limit")
-        return None if timeout is None else now + timeout
+        return None if timeout is None else now + min(timeout, LONGEST)
 
     # Subscribing
 
@@ -243,11 +246,11 @@ class Client:
         subscription = Subscription(self, make_inbox(topic, buffer, overflow), callback, decode)
         with self._routing:
             self._link.refuse_closed()
-            is_first = self._subscriptions.add(topic, subscription)
+            is_first = self._router.add(topic, subscription)
             try:
                 self._tell_of(topic, is_first)
             except BaseException:
-                self._subscriptions.remove(topic, subscription)
+                self._router.remove(topic, subscription)
                 raise
         return subscription
 
@@ -264,17 +267,33 @@ class Client:
 
     def end_subscription(self, subscription: Subscription) -> None:
         """Route no more events to a subscription; used by `Subscription.unsubscribe`."""
-        topic = subscription.topic
         with self._routing:
-            was_last = self._subscriptions.remove(topic, subscription)
-            asking = self._dialect.unsubscribing(topic) if isinstance(topic, str) else None
-            if was_last and asking is not None and self._link.state is LinkState.OPEN:
-                with contextlib.suppress(WsrpcError):  # a link that is gone has no subscriptions either
-                    self.query(*asking)
+            if self._router.remove(subscription.topic, subscription):
+                self._tell_of_end(subscription.topic)
 
-    def _subscription_overflowed(self, subscription: Subscription) -> None:
+    def _tell_of_end(self, topic: Topic) -> None:
+        """The last subscription to a topic has ended; a link that is gone has no subscriptions either."""
+        asking = self._dialect.unsubscribing(topic) if isinstance(topic, str) else None
+        if asking is None or self._link.state is not LinkState.OPEN:
+            return
+        try:
+            self.query(*asking)
+        except WsrpcError as error:
+            log.debug("the endpoint was not told of the end of %r: %s", topic, error)
+
+    def _subscription_overflowed(self, subscription: Subscription, was_last: bool) -> None:
         """On the loop: the endpoint is told elsewhere."""
-        self._pool.submit(self.end_subscription, subscription)
+        if was_last:
+            self._pool.submit(self._tell_of_overflow, subscription.topic)
+
+    def _tell_of_overflow(self, topic: Topic) -> None:
+        with self._routing:
+            if not self._subscriptions.of(topic):  # nobody has subscribed again meanwhile
+                self._tell_of_end(topic)
+
+    def is_callback_thread(self, thread: int) -> bool:
+        """Whether that is the client's callback thread, by its ident."""
+        return self._callbacks.has(thread)
 
     def _blocked(self, subscription: Subscription) -> None:
         self._backpressure.block(subscription)

@@ -227,7 +227,7 @@ class Connection:
                     self._peer_closes(*content)
         except (ProtocolError, MessageTooBig) as error:
             self._fail(error)
-        except Exception as error:  # ours: what dialects raise is the sink's business
+        except BaseException as error:  # also SystemExit: nothing of the user's may end the loop
             log.exception("reading failed")
             self._fail(ProtocolError(f"we failed to read a message: {error!r}", code=1011))
 
@@ -261,8 +261,8 @@ class Connection:
     def _send_close(self, code: int | None, reason: str) -> None:
         self._phase = Phase.CLOSING
         heard_all = self._deaf or self.received_close is not None
-        self._loop.guard(self._sink.closing, self._end() if heard_all else None)  # type: ignore[union-attr]
         self.outbound.shut()
+        self._loop.guard(self._sink.closing, self._end() if heard_all else None)  # type: ignore[union-attr]
         self._send_control(self._framing.close(code, reason))
         self._arm(self._options.close_timeout, self._close_timed_out)
 
@@ -273,7 +273,7 @@ class Connection:
 
     def _hang_up_when_written(self) -> None:
         """Shut the sending side only: closing with bytes unread would reset, and the close frame might be lost."""
-        if self._hang_up and not self.outbound.unsent_bytes and not self._finished:
+        if self._hang_up and self.outbound.is_drained and not self._finished:
             self._shutdown(socket.SHUT_WR)
 
     def _drained(self) -> None:

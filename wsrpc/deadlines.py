@@ -40,6 +40,10 @@ class Deadlines:
         if deadline is not None and deadline < self.next:
             current_loop().call(self._look_by, deadline)
 
+    def forget(self) -> None:
+        """The loop may be another one from now on, with no timer of ours. From any thread."""
+        self.next = math.inf
+
     def stop(self) -> None:
         """Look no more. From any thread."""
         current_loop().call(self._stop)

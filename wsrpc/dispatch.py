@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("wsrpc")
 
+_KEPT_EVENTS = 16  # of a kind other than messages: a handler may fail at each of them
+
 KINDS = ("open", "message", "error", "close")
 
 
@@ -74,12 +76,15 @@ class Dispatch:
         with self._lock:
             listeners = self._listeners.get(kind, [])
             listeners[:] = [entry for entry in listeners if entry[0] != listener]
+        self.schedule()
 
     def happen(self, kind: str, event: Event) -> None:
         """Something other than a message has happened."""
         with self._lock:
             self._happened += 1
             self._kept[kind].append((self._happened, event))
+            if len(self._kept[kind]) > _KEPT_EVENTS:
+                self._kept[kind].popleft()
         self.schedule()
 
     def message(self, data: Any) -> bool:
@@ -105,11 +110,24 @@ class Dispatch:
 
     def schedule(self) -> None:
         """Have the callback thread deliver what can be delivered."""
+        self._reconsider()
         with self._lock:
             if self._delivering or self._next_kind() is None:
                 return
+            self._callbacks.submit(self._deliver)  # first: Ctrl-C between leaves a job too many, no less
             self._delivering = True
-        self._callbacks.submit(self._deliver)
+
+    def _reconsider(self) -> None:
+        """Where nobody wants messages any more, reading must go on, or the end of the connection goes unnoticed."""
+        with self._lock:
+            if not self._full or self._is_wanted("message"):
+                return
+            self._full = False
+            messages = self._kept["message"]
+            while len(messages) > self._max_queue:
+                messages.popleft()
+                self.dropped += 1
+        self._on_room()
 
     def _is_wanted(self, kind: str) -> bool:
         return getattr(self._target, f"on{kind}") is not None or bool(self._listeners[kind])
@@ -128,7 +146,7 @@ class Dispatch:
                 kind = self._next_kind()
                 if kind is None:
                     self._delivering = False
-                    return
+                    break
                 content = self._kept[kind].popleft()[1]
                 has_room = self._full and len(self._kept["message"]) <= self._max_queue // 2
                 if has_room:
@@ -136,6 +154,7 @@ class Dispatch:
             if has_room:
                 self._on_room()
             self._tell(kind, content)
+        self._reconsider()
 
     def _tell(self, kind: str, content: Any) -> None:
         handler = getattr(self._target, f"on{kind}")

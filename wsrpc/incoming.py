@@ -7,6 +7,7 @@ unmatched.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from .correlator import Correlator, Verdict
 from .dialects import Answer, Batch, Dialect, Failure, Incoming, Invalid, Push, Request
 from .errors import ConnectionClosed, DecodeError, ProtocolError
 from .framing import TEXT
-from .subscriptions import UNMATCHED, Subscriptions
+from .subscriptions import UNMATCHED, Subscriptions, Topic
 
 log = logging.getLogger("wsrpc")
 
@@ -32,7 +33,7 @@ class Router:
         correlator: gets the answers.
         subscriptions: gets the rest.
         on_blocked: called with a subscription whose inbox wants the socket not to be read.
-        on_ended: called with a subscription that its overflow policy has ended.
+        on_ended: called with a subscription that its overflow policy has ended, and whether it was its topic's last.
 
     Attributes:
         received: messages that came.
@@ -47,13 +48,14 @@ class Router:
         correlator: Correlator[Any],
         subscriptions: Subscriptions,
         on_blocked: Callable[[Any], object],
-        on_ended: Callable[[Any], object],
+        on_ended: Callable[[Any, bool], object],
     ) -> None:
         self._dialect = dialect
         self._correlator = correlator
         self._subscriptions = subscriptions
         self._on_blocked = on_blocked
         self._on_ended = on_ended
+        self._routing = threading.Lock()  # held for moments only, to change what goes where; the loop takes it too
         self._warned = False
         self.received = 0
         self.unmatched = 0
@@ -66,8 +68,20 @@ class Router:
 
     def end_subscriptions(self, end: ConnectionClosed) -> None:
         """No more events come: subscriptions end after those that wait. From any thread."""
-        for subscription in self._subscriptions.clear():
+        with self._routing:
+            subscriptions = self._subscriptions.clear()
+        for subscription in subscriptions:
             subscription.end(end)
+
+    def add(self, topic: Topic, subscription: Any) -> bool:
+        """Route a topic's events to a subscription too. Returns whether it is the topic's first. From any thread."""
+        with self._routing:
+            return self._subscriptions.add(topic, subscription)
+
+    def remove(self, topic: Topic, subscription: Any) -> bool:
+        """Route them there no more. Returns whether it was the topic's last. From any thread."""
+        with self._routing:
+            return self._subscriptions.remove(topic, subscription)
 
     def route(self, opcode: int, payload: Any) -> None:
         """Take a whole message.
@@ -154,4 +168,4 @@ class Router:
             if inbox.blocks:
                 self._on_blocked(inbox)
             elif inbox.has_ended:
-                self._on_ended(inbox)
+                self._on_ended(inbox, self.remove(inbox.topic, inbox))

@@ -7,7 +7,6 @@ when the peer has sent its close frame, or broke the rules, or the connection is
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 
 from .connection import Connection
@@ -15,6 +14,7 @@ from .correlator import Correlator
 from .errors import ConnectionClosed, QueryLost, WsrpcError
 from .incoming import Router
 from .replies import Entry
+from .waiting import Flag
 
 
 class Leg:
@@ -39,7 +39,7 @@ class Leg:
         on_lost: Callable[[Leg, ConnectionClosed], object],
     ) -> None:
         self.connection = connection
-        self.ended = threading.Event()
+        self.ended = Flag()
         self.message = router.route
         self._correlator = correlator
         self._on_lost = on_lost

@@ -2,8 +2,8 @@
 
 A query takes its reflect ID, is registered and is written in one critical section, the connection's write lock: the
 order of IDs is the order on the wire, and no answer can come before its query is known. While there is no connection,
-queries wait for it in order. What happens on the loop never waits for `_lock`: all of opening that needs it runs on the
-client's pool.
+queries wait for it in order. What happens on the loop never waits for `_lock`: all of opening that needs it runs on a
+thread of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future
 from enum import Enum
-from typing import Any
 
 from . import codec
 from .backpressure import Backpressure
@@ -25,7 +23,7 @@ from .correlator import Correlator
 from .deadlines import Deadlines, timed_out
 from .dialects import Dialect
 from .dialing import Dialing
-from .errors import ConnectError, ConnectionClosed, QueryTimeout
+from .errors import ConnectError, ConnectionClosed, Overflow, QueryTimeout, WsrpcError
 from .framing import TEXT
 from .incoming import Router
 from .leg import Leg, lost
@@ -33,6 +31,7 @@ from .loop import current_loop
 from .options import Options
 from .replies import Entry
 from .urls import Endpoint
+from .waiting import Flag
 
 _ENDED_AT_ONCE = ConnectionClosed("the connection ended as soon as it was open")
 
@@ -46,6 +45,27 @@ class LinkState(Enum):
     CLOSED = "closed"
 
 
+class Opening:
+    """An attempt to connect, for those who wait for it.
+
+    Attributes:
+        flag: set when it has its outcome, which is the connection or the error.
+    """
+
+    def __init__(self) -> None:
+        self.flag = Flag()
+        self.connection: Connection | None = None
+        self.error: WsrpcError = ConnectError("not connected")
+
+    def settle(self, connection: Connection | None, error: WsrpcError | None) -> None:
+        """Take the outcome; the first one counts."""
+        if not self.flag.is_set():
+            self.connection = connection
+            if error is not None:
+                self.error = error
+            self.flag.set()
+
+
 class Link:
     """See the module.
 
@@ -54,7 +74,6 @@ class Link:
         dialect: makes the reflect IDs.
         correlator: knows what is in flight.
         router: gets what is received.
-        pool: where opening and ending run.
 
     Attributes:
         backpressure: stops the reading for full inboxes.
@@ -68,7 +87,6 @@ class Link:
         dialect: Dialect,
         correlator: Correlator[Entry],
         router: Router,
-        pool: CallbackThreads,
     ) -> None:
         self._endpoint = endpoint
         self._options = options
@@ -76,18 +94,19 @@ class Link:
         self._dialect = dialect
         self._correlator = correlator
         self._router = router
-        self._pool = pool
+        self._opener = CallbackThreads("wsrpc-pool")  # its own: nothing that waits for a query runs here
         self._lock = threading.Lock()
         self._state = LinkState.IDLE  # guarded by _lock
         self._leg: Leg | None = None  # guarded by _lock; readers without it check under the write lock
         self._newest: Leg | None = None  # set on the pool before its connection starts; cleared when it is lost
         self._legs: list[Leg] = []  # guarded by _lock; all that have not ended, as far as they were looked at
         self._dialing: Dialing | None = None  # guarded by _lock
-        self._opened: Future[Connection] = Future()  # guarded by _lock; of the attempt that is under way
+        self._opened = Opening()  # guarded by _lock; of the attempt that is under way
         self._unsent: deque[Entry] = deque()  # guarded by _lock; asked while there was no connection
         self.backpressure = Backpressure(correlator)
         self._number = 0  # guarded by the write lock; the last reflect ID's number
         self._deadlines = Deadlines(correlator, self._sweep_unsent)
+        self._unsent_bytes = 0  # guarded by _lock
         self._openings = 0  # guarded by _lock
         self._bytes_before = (0, 0)  # guarded by _lock; sent and received on connections that have ended
 
@@ -129,8 +148,6 @@ class Link:
             ConnectionClosed: the link was closed.
             QueryTimeout: no room before the query's deadline.
         """
-        if entry.deadline is not None and entry.deadline < self._deadlines.next:
-            self._deadlines.watch(entry.deadline)
         while True:
             leg = self._leg
             if leg is not None:
@@ -138,9 +155,12 @@ class Link:
                 if outbound.is_busy and outbound.unsent_bytes > self._options.max_buffered_bytes:
                     self._wait_for_room(leg.connection, entry)
                 if self._write(leg, entry):
-                    return
+                    break
             if self._keep(entry):
-                return
+                break
+        # Only now: a look before it was there would not have seen it.
+        if entry.deadline is not None and entry.deadline < self._deadlines.next:
+            self._deadlines.watch(entry.deadline)
 
     def give_up(self, entry: Entry) -> bool:
         """Stop waiting for an entry, written or not. Returns false if it has its outcome already."""
@@ -174,10 +194,11 @@ class Link:
                 return self._leg.connection
             self._begin_opening()
             opened = self._opened
-        try:
-            return opened.result(None if deadline is None else max(deadline - time.monotonic(), 0))
-        except TimeoutError:
-            raise TimeoutError(f"{self._endpoint.url} was not connected in time") from None
+        if not opened.flag.wait(None if deadline is None else deadline - time.monotonic()):
+            raise TimeoutError(f"{self._endpoint.url} was not connected in time")
+        if opened.connection is None:
+            raise _own_copy(opened.error)
+        return opened.connection
 
     def close(self) -> None:
         """End for good: settle all that waits, and block for the closing handshake."""
@@ -187,21 +208,22 @@ class Link:
             dialing, self._dialing = self._dialing, None
             self._leg = None
             legs = list(self._legs)
-            unsent, self._unsent = list(self._unsent), deque()
+            while self._unsent:  # settled first: Ctrl-C must not leave one that nobody settles
+                self._unsent[0].settle(None, lost(self._unsent[0], end, may_have_run=False))
+                self._unsent.popleft()
             opened = self._opened
         if dialing is not None:
             dialing.abandon()
-            _fail(opened, end)
+        opened.settle(None, end)
         for leg in legs:
             leg.connection.close(1000)
             leg.connection.resume()
-        for entry in unsent:
-            entry.settle(None, lost(entry, end, may_have_run=False))
         for leg in legs:
             leg.settle(end)
         self._deadlines.stop()
         for leg in legs:
             leg.ended.wait()
+        self._opener.retire()
 
     def refuse_closed(self) -> None:
         """Raise `ConnectionClosed` once the link was closed."""
@@ -231,8 +253,13 @@ class Link:
             written = b"%d" % key if type(key) is int else codec.encode(key)
             frame = leg.connection.pack(TEXT, written.join(entry.parts))
             # A reply that is not alone may wait for company; a query is waited for, so it goes now.
-            if not outbound.write_locked(frame, lazy=entry.may_linger and len(self._correlator) > 1):
-                entry.frame = frame
+            try:
+                if not outbound.write_locked(frame, lazy=entry.may_linger and len(self._correlator) > 1):
+                    entry.frame = frame
+            except ConnectionClosed:  # just now
+                self._correlator.abandon(key)
+                entry.key = entry.leg = None
+                return False
         return True
 
     def _keep(self, entry: Entry) -> bool:
@@ -242,9 +269,25 @@ class Link:
             self._forget_ended()
             if self._leg is not None:
                 return False
+            self._refuse_overflow(entry)
             self._unsent.append(entry)
             self._begin_opening()
             return True
+
+    def _refuse_overflow(self, entry: Entry) -> None:
+        """Submitted queries that wait for a connection are bounded as what waits for the network is.
+
+        Those that a thread waits for are bounded by the number of threads.
+        """
+        size = sum(map(len, entry.parts))
+        limit = self._options.max_buffered_bytes
+        if entry.may_linger and self._unsent and self._unsent_bytes + size > limit:
+            raise Overflow(
+                f"{entry.method} was not taken: {self._unsent_bytes} bytes of queries wait for a connection to "
+                f"{self._endpoint.url} already, and max_buffered_bytes is {limit}",
+                limit=limit,
+            )
+        self._unsent_bytes += size
 
     # Opening; under _lock, or on the pool
 
@@ -265,13 +308,13 @@ class Link:
 
     def _begin_opening(self) -> None:
         if self._state is LinkState.IDLE:
-            self._opened = Future()
+            self._opened = Opening()
             self._dialing = Dialing(
                 self._endpoint,
                 self._options,
                 self._protocols,
-                lambda connection, protocol: self._pool.submit(self._take_over, connection),
-                lambda error: self._pool.submit(self._opening_failed, error),
+                lambda connection, protocol: self._opener.submit(self._take_over, connection),
+                lambda error: self._opener.submit(self._opening_failed, error),
             )
             self._state = LinkState.CONNECTING  # last: Ctrl-C before it leaves an attempt that nobody waits for
 
@@ -289,15 +332,23 @@ class Link:
             self._newest, self.backpressure.connection = leg, connection
             self._router.connection_opened()
             current_loop().call(connection.start, leg)
-            while self._unsent and self._write(leg, self._unsent[0]):
+            while self._unsent and self._write_kept(leg, self._unsent[0]):
                 self._unsent.popleft()
             unsent, self._unsent = list(self._unsent), deque()  # some, only if it has ended already
+            self._unsent_bytes = 0
             self._leg = leg
             self._state = LinkState.OPEN
             opened = self._opened
         for entry in unsent:
             entry.settle(None, lost(entry, _ENDED_AT_ONCE, may_have_run=False))
-        opened.set_result(connection)
+        opened.settle(connection, None)
+
+    def _write_kept(self, leg: Leg, entry: Entry) -> bool:
+        try:
+            return self._write(leg, entry)
+        except Exception as error:  # the dialect's, for this query only
+            entry.settle(None, error)
+            return True
 
     def _forget_legs(self) -> None:
         """Keep of the connections that have ended only what they count."""
@@ -312,13 +363,15 @@ class Link:
             if self._state is LinkState.CONNECTING:
                 self._state = LinkState.IDLE
             unsent, self._unsent = list(self._unsent), deque()
+            self._unsent_bytes = 0
             opened = self._opened
         for entry in unsent:
             entry.settle(None, _own_copy(error))
-        _fail(opened, error)
+        opened.settle(None, error)
 
     def _lost(self, leg: Leg, end: ConnectionClosed) -> None:
         """On the loop: a connection brings nothing more."""
+        self._deadlines.forget()
         if leg is self._newest:
             self._newest = self.backpressure.connection = None
             self._router.end_subscriptions(end)
@@ -326,13 +379,14 @@ class Link:
     def _sweep_unsent(self, now: float) -> None:
         """On the loop: what waits for a connection has its deadlines too."""
         if self._unsent:
-            self._pool.submit(self._expire_unsent, now)
+            self._opener.submit(self._expire_unsent, now)
 
     def _expire_unsent(self, now: float) -> None:
         """On the pool."""
         with self._lock:
             expired = [entry for entry in self._unsent if entry.deadline is not None and entry.deadline <= now]
-            self._unsent = deque(entry for entry in self._unsent if entry not in expired)
+            self._unsent = deque(entry for entry in self._unsent if entry.deadline is None or entry.deadline > now)
+            self._unsent_bytes = sum(sum(map(len, entry.parts)) for entry in self._unsent)
             remaining = [entry.deadline for entry in self._unsent]
         for entry in expired:
             entry.settle(None, timed_out(entry, now))
@@ -344,12 +398,7 @@ def _plus(total: tuple[int, int], connection: Connection) -> tuple[int, int]:
     return total[0] + connection.outbound.bytes_sent, total[1] + connection.bytes_received
 
 
-def _fail(future: Future[Any], error: BaseException) -> None:
-    if not future.done():
-        future.set_exception(error)
-
-
-def _own_copy(error: ConnectError) -> ConnectError:
+def _own_copy(error: WsrpcError) -> WsrpcError:
     """One for each query: raised in several threads, one object would gather all their tracebacks."""
     own = copy.copy(error)
     own.__cause__ = error.__cause__

@@ -36,6 +36,7 @@ from .errors import StateError
 log = logging.getLogger("wsrpc")
 
 RECEIVE_BYTES = 256 * 1024
+_LONGEST_WAIT = 3600.0  # seconds; epoll refuses more than some 24 days, which would be the kernel's end
 EXIT_SECONDS = 1.0  # for all goodbyes together
 
 
@@ -134,8 +135,13 @@ class Loop:
         Exceptions of the function are logged and counted.
         """
         steps: list[Callable[[], object]] = [partial(self._calls.append, (function, args)), self._wake_byte]
-        with contextlib.suppress(BlockingIOError):  # full of wake bytes: it will wake
+        try:
             deque(map(call, steps), maxlen=0)  # one C call: see the module's docstring
+        except BlockingIOError:  # full of wake bytes: it will wake
+            pass
+        except OSError:
+            if self._alive:
+                raise
 
     def call_later(self, delay: float, function: Callable[[], object]) -> Timer:
         """Have the loop call a function after `delay` seconds. Loop thread only."""
@@ -193,6 +199,7 @@ class Loop:
             self._selector.wake()
             for resident in self._residents | self._waiting_residents():
                 self.guard(resident.loop_died, cause)
+            self._selector.wake()
             self._empty.set()
             self._awake.close()
             self._wake.close()
@@ -225,7 +232,7 @@ class Loop:
             await curio.sleep(0)
             return
         with contextlib.suppress(OutOfTime):
-            await within(delay, _read_wait(self._awake))
+            await within(min(delay, _LONGEST_WAIT), _read_wait(self._awake))
 
     async def _perform(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
         result = self.guard(function, *args)

@@ -15,8 +15,6 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
-import time
-from _thread import LockType, allocate_lock
 from collections import deque
 from collections.abc import Callable
 
@@ -25,6 +23,7 @@ from curio.traps import _write_wait
 
 from .errors import ConnectionClosed
 from .loop import Loop, take_lock
+from .waiting import Waiters
 
 WOULD_BLOCK = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
@@ -46,7 +45,8 @@ class Outbound:
 
     Attributes:
         lock: held for every write; the order of its holders is the order on the wire. The loop only tries it.
-        is_open: whether frames are still taken. Guarded by `lock`.
+        is_open: whether frames are still taken. Cleared by the loop, which does not wait for the lock: a holder that
+            has seen it set writes its frame before the close frame.
         bytes_sent: what frames were taken, in bytes. Guarded by `lock`.
     """
 
@@ -72,7 +72,8 @@ class Outbound:
         self._drainer: curio.Task | None = None  # loop only
         self._stopped = False  # loop only
         self._draining = False  # set and cleared by the loop, under lock: it waits for the socket
-        self._waiters: deque[LockType] = deque()  # threads that wait for room
+        self._waiters = Waiters()  # threads that wait for room
+        self._held_up = False  # loop only; the lock was busy when the loop had something to write
 
     @property
     def unsent_bytes(self) -> int:
@@ -80,6 +81,11 @@ class Outbound:
         head, taken, behind = self._line
         rest = len(head) - sum(taken) if head else 0
         return rest + (max(self._behind_bytes, 0) if behind else 0)
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether nothing at all waits to be written. On the loop."""
+        return not self._from_loop and not self.is_busy
 
     @property
     def is_busy(self) -> bool:
@@ -137,22 +143,12 @@ class Outbound:
 
     def wait_for_room(self, limit: int, deadline: float | None) -> bool:
         """Block until at most `limit` bytes wait, or the frames are no longer taken. Returns false at the deadline."""
-        while self.unsent_bytes > limit and self.is_open:
-            waiter = allocate_lock()
-            waiter.acquire()
-            self._waiters.append(waiter)
-            if self.unsent_bytes <= limit or not self.is_open:
-                return True
-            remaining = -1.0 if deadline is None else deadline - time.monotonic()
-            if deadline is not None and remaining <= 0:
-                return False
-            waiter.acquire(timeout=remaining)
-        return True
+        return self._waiters.wait(lambda: self.unsent_bytes <= limit or not self.is_open, deadline)
 
     def shut(self) -> None:
         """Take no more frames. On the loop."""
         self.is_open = False
-        self._wake_waiters()
+        self._waiters.wake()
 
     async def stop(self) -> None:
         """End the draining for good, for the socket is about to be closed. On the loop."""
@@ -185,7 +181,7 @@ class Outbound:
         if fresh and fresh[0] == len(frame):
             self._line = (b"", fresh, behind)
             if self._waiters:  # they saw this frame as unsent
-                self._wake_waiters()
+                self._waiters.wake()
             return True
         return self._advance_or_call()
 
@@ -194,7 +190,7 @@ class Outbound:
         try:
             if self._advance():
                 if self._waiters:  # they saw this frame as unsent
-                    self._wake_waiters()
+                    self._waiters.wake()
                 return True
         except OSError as error:
             self._loop.call(self._on_failure, error)
@@ -228,6 +224,7 @@ class Outbound:
         if not self._from_loop:
             return
         if not self.lock.acquire(blocking=False):
+            self._held_up = True
             self._loop.call(self._flush_from_loop)  # the holder is quick; try again in the next cycle
             return
         try:
@@ -237,6 +234,10 @@ class Outbound:
                     self._write(frame)
         finally:
             self.lock.release()
+        if self._held_up:
+            self._held_up = False
+            if self.is_drained:
+                self._on_drained()
 
     async def _drain(self) -> None:
         """Write what waits, whenever the socket is ready for more. One such task at a time."""
@@ -262,15 +263,7 @@ class Outbound:
             return done
         finally:
             self.lock.release()
-            self._wake_waiters()
-
-    def _wake_waiters(self) -> None:
-        while True:
-            try:
-                waiter = self._waiters.popleft()
-            except IndexError:  # all are awake; another thread may wake them too
-                return
-            waiter.release()
+            self._waiters.wake()
 
 
 def _next_line(behind: deque[bytes]) -> _Line:

@@ -7,21 +7,21 @@ lock: a Future costs a query about a sixth of its time, and its `Condition.wait`
 
 from __future__ import annotations
 
-import contextlib
 import time
-from _thread import LockType, allocate_lock
-from collections import deque
+from _thread import allocate_lock
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from threading import get_ident
 from typing import Any, Protocol
 
 from .dialects import ReflectID
 from .errors import Overflow
-from .loop import wake
+from .loop import refuse_on_loop, wake
+from .waiting import LONGEST, Waiters
 
 _FINISHED = "FINISHED"
-_DONE = ("CANCELLED", "CANCELLED_AND_NOTIFIED", _FINISHED)  # Future's own names of its final states
+_NOTIFIED = "CANCELLED_AND_NOTIFIED"
+_DONE = ("CANCELLED", _NOTIFIED, _FINISHED)  # Future's own names of its final states
 
 
 class Owner(Protocol):
@@ -113,7 +113,7 @@ class Slot:
         if self.deadline is None:
             return self._lock.acquire()
         remaining = self.deadline - time.monotonic()
-        return self._lock.acquire(True, remaining if remaining > 0 else 0)
+        return self._lock.acquire(True, min(remaining, LONGEST) if remaining > 0 else 0)
 
     def _release(self) -> None:
         try:
@@ -153,7 +153,8 @@ class Reply(Future[Any]):
         self._owner = owner
         self._clock_offset = time.time() - time.monotonic()
         self._settled_at: float | None = None
-        self._sleepers: deque[LockType] = deque()  # of threads that wait here
+        self._waiting_here = Waiters()
+        self._cancelling = False
         self._interruption: Overflow | None = None
 
     @property
@@ -206,49 +207,49 @@ class Reply(Future[Any]):
 
     def cancel(self) -> bool:
         """Give up waiting: the reply is cancelled at once, and a late answer is dropped. False if already settled."""
-        if not self._owner.give_up(self):
+        if self._state == _NOTIFIED:
+            return True
+        resumed, self._cancelling = self._cancelling, True  # Ctrl-C may have cut a cancel off: then this ends it
+        if not self._owner.give_up(self) and not resumed:
+            self._cancelling = False
             return self.cancelled()
         self._settled_at = time.monotonic()
-        super().cancel()
-        self.set_running_or_notify_cancel()
-        self._wake_sleepers()
-        return True
+        if super().cancel():
+            self.set_running_or_notify_cancel()
+        self._waiting_here.wake()
+        return self.cancelled()
 
     def settle(self, result: Any, error: BaseException | None) -> None:
         """Take the outcome; called by the client."""
         self._settled_at = time.monotonic()
-        if error is not None:
-            self.set_exception(error)
-        else:
-            self.set_result(result)
-        if self._sleepers:
-            wake(self._wake_sleepers)
+        try:
+            if error is not None:
+                self.set_exception(error)
+            else:
+                self.set_result(result)
+        except InvalidStateError:  # cancelled at the same time
+            return
+        if self._waiting_here:
+            wake(self._waiting_here.wake)
 
     def interrupt(self, error: Overflow) -> None:
         """Make the thread that waits here raise; nothing is settled."""
         self._interruption = error
-        wake(self._wake_sleepers)
+        wake(self._waiting_here.wake)
 
     def _wait(self, timeout: float | None) -> None:
         if self._state in _DONE or (timeout is not None and timeout <= 0):
             return
+        refuse_on_loop("waiting for a reply")
         if (overflow := self._owner.stuck()) is not None:
             raise overflow
         self._owner.flush()
         self.thread, self._interruption = get_ident(), None
-        sleeper = allocate_lock()
-        sleeper.acquire()
-        self._sleepers.append(sleeper)
-        if self._state not in _DONE and self._interruption is None:
-            sleeper.acquire(timeout=-1 if timeout is None else timeout)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._waiting_here.wait(lambda: self._state in _DONE or self._interruption is not None, deadline)
         self.thread = 0
         if self._interruption is not None and self._state not in _DONE:
             raise self._interruption
-
-    def _wake_sleepers(self) -> None:
-        with contextlib.suppress(IndexError):  # all are awake; another thread may wake them too
-            while True:
-                self._sleepers.popleft().release()
 
     def _invoke_callbacks(self) -> None:
         """As in Future, but on the callback thread: the loop must not run what users wrote."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from _thread import LockType, allocate_lock
-from collections import deque
 from collections.abc import Callable, Iterator
 from threading import get_ident
 from types import TracebackType
@@ -16,6 +14,7 @@ from .errors import ConnectionClosed, StateError
 from .loop import refuse_on_loop
 from .options import check_positive
 from .subscriptions import UNMATCHED, Inbox, Topic, overflow_policy
+from .waiting import Waiters
 
 log = logging.getLogger("wsrpc")
 
@@ -29,6 +28,9 @@ class Owner(Protocol):
 
     def run_callback(self, function: Callable[..., object], *args: Any) -> None:
         """Run a function on the client's callback thread."""
+
+    def is_callback_thread(self, thread: int) -> bool:
+        """Whether that is the client's callback thread, by its ident."""
 
     def end_subscription(self, subscription: Subscription) -> None:
         """Route no more events to it."""
@@ -66,12 +68,12 @@ class Subscription:
         decode: Callable[[Any], Any] | None,
     ) -> None:
         self.topic: Topic = inbox.topic
-        self.consumer: int | None = None  # ident of the thread that took the last event
+        self._consumer = get_ident()  # who took the last event; at first, who subscribed
         self._owner = owner
         self._inbox = inbox
         self._callback = callback
         self._decode = decode
-        self._waiters: deque[LockType] = deque()
+        self._waiters = Waiters()
         self._scheduled = False
         self._reported = False
 
@@ -124,6 +126,7 @@ class Subscription:
 
         Where it is the topic's last and the dialect says so, the endpoint is told, and its answer waited for.
         """
+        refuse_on_loop("unsubscribe()")
         self.end(ConnectionClosed(f"the subscription to {self.topic!r} was ended by unsubscribe()", initiator="us"))
         self._owner.end_subscription(self)
 
@@ -162,6 +165,12 @@ class Subscription:
         """The inbox's bound."""
         return self._inbox.limit
 
+    def is_consumed_by(self, thread: int) -> bool:
+        """Whether room in the inbox depends on that thread, by its ident."""
+        if self._callback is not None:
+            return self._owner.is_callback_thread(thread)
+        return self._consumer == thread
+
     def deliver(self, event: Any) -> None:
         """Take an event. On the loop."""
         self._inbox.offer(event)
@@ -176,9 +185,7 @@ class Subscription:
 
     def _wake(self) -> None:
         if self._callback is None:
-            with contextlib.suppress(IndexError):  # all are awake; another thread may wake them too
-                while self._waiters:
-                    self._waiters.popleft().release()
+            self._waiters.wake()
         elif not self._scheduled:
             self._scheduled = True
             self._owner.run_callback(self._run_callback)
@@ -187,7 +194,7 @@ class Subscription:
 
     def _take(self) -> Any:
         """The next event and what follows from taking it; `IndexError` if there is none."""
-        self.consumer = get_ident()
+        self._consumer = get_ident()
         event = self._inbox.take()
         if self.has_room:
             self._owner.unblock(self)
@@ -200,22 +207,11 @@ class Subscription:
             if self._inbox.ended is not None:
                 if len(self._inbox):
                     continue
-                raise self._inbox.ended
-            remaining = -1.0 if deadline is None else deadline - time.monotonic()
-            if deadline is not None and remaining <= 0:
+                raise self._inbox.ended.with_traceback(None)
+            if deadline is None or deadline > time.monotonic():
+                refuse_on_loop("waiting for an event")
+            if not self._waiters.wait(lambda: len(self._inbox) or self._inbox.ended is not None, deadline):
                 raise TimeoutError(f"no event of {self.topic!r} within {seconds} s")
-            self._wait(remaining)
-
-    def _wait(self, seconds: float) -> None:
-        """Block until an event comes or the subscription ends, or the time is over (-1: no limit)."""
-        refuse_on_loop("waiting for an event")
-        waiter = allocate_lock()
-        waiter.acquire()
-        self._waiters.append(waiter)
-        if not len(self._inbox) and self._inbox.ended is None and waiter.acquire(timeout=seconds):
-            return
-        with contextlib.suppress(ValueError):
-            self._waiters.remove(waiter)
 
     def _decoded(self, event: Any) -> Any:
         return event if self._decode is None else self._decode(event)

@@ -19,8 +19,9 @@ from .errors import ConnectError, ConnectionClosed, EncodeError, Overflow, Proto
 from .events import CloseEvent, ErrorEvent, OpenEvent
 from .framing import ABNORMAL, BINARY, TEXT, check_protocols
 from .loop import refuse_on_loop
-from .options import make_options
+from .options import check_positive, make_options
 from .urls import parse_url
+from .waiting import Flag
 
 _HANDLERS = {f"on{kind}" for kind in KINDS}
 
@@ -92,7 +93,7 @@ class WebSocket(metaclass=_Gate):
         self._options = make_options(options)
         self._lock = threading.Lock()
         self._dispatch = Dispatch(self, self._endpoint.origin, self._options.max_queue, self._has_room)
-        self._opened, self._ended = threading.Event(), threading.Event()
+        self._opened, self._ended = Flag(), Flag()
         self._failure: WsrpcError | None = None
         self._connection: Connection | None = None
         self._ready_state = WebSocket.CONNECTING
@@ -177,20 +178,18 @@ class WebSocket(metaclass=_Gate):
         """
         _check_close(code, reason)
         with self._lock:
-            if self._ready_state in (WebSocket.CLOSING, WebSocket.CLOSED):
+            if self._ready_state == WebSocket.CLOSED:
                 return
-            connecting = self._ready_state == WebSocket.CONNECTING
-            self._ready_state = WebSocket.CLOSING
+            connection = self._connection
+            self._ready_state = WebSocket.CLOSING  # in which all that follows is done again, if Ctrl-C cut it off
             self._dispatch.drop_messages()
-        if connecting:
+        if connection is None:
             self._dialing.abandon()
             error = ConnectError("closed before the connection was established", address=self._endpoint.address)
             self._on_dial_failed(error)
-        elif self._connection is not None:
-            if reason and code is None:
-                code = 1000
-            self._connection.close(code, reason)
-            self._connection.resume()
+        else:
+            connection.close(1000 if reason and code is None else code, reason)
+            connection.resume()
 
     def addEventListener(self, type: str, listener: Any, once: bool = False) -> None:
         """Call `listener(event)` (or `listener.handleEvent(event)`) at each event of this type.
@@ -223,10 +222,11 @@ class WebSocket(metaclass=_Gate):
             StateError: called on the wsrpc loop.
         """
         refuse_on_loop("wait_open()")
+        check_positive("timeout", timeout, none="no limit")
         if not self._opened.wait(timeout):
             raise TimeoutError(f"{self!r} was not open within {timeout} s")
         if self._failure is not None:
-            raise self._failure
+            raise self._failure.with_traceback(None)
         if self._ready_state != WebSocket.OPEN:
             raise ConnectionClosed(f"{self!r} is not open any more")
 
@@ -238,6 +238,7 @@ class WebSocket(metaclass=_Gate):
             StateError: called on the wsrpc loop.
         """
         refuse_on_loop("wait_closed()")
+        check_positive("timeout", timeout, none="no limit")
         if not self._ended.wait(timeout):
             raise TimeoutError(f"{self!r} was not closed within {timeout} s")
 
@@ -259,7 +260,7 @@ class WebSocket(metaclass=_Gate):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if name in _HANDLERS and value is not None and "_dispatch" in self.__dict__:
+        if name in _HANDLERS and "_dispatch" in self.__dict__:
             self._dispatch.schedule()
 
     # From the connection, on the loop
