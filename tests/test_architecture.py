@@ -31,7 +31,7 @@ PLAN: tuple[tuple[str, ...], ...] = (
         "dialects",
     ),
     ("correlator", "subscriptions"),
-    ("loop", "outbound", "sockets", "callbacks", "connection", "dialing", "listener"),
+    ("waiting", "loop", "outbound", "sockets", "callbacks", "connection", "dialing", "listener"),
     (
         "events",
         "dispatch",

@@ -71,9 +71,15 @@ class CallbackThreads:
                 self._count -= 1
             log.debug("%s: not started, the interpreter is shutting down", name)
 
-    def retire(self) -> None:
-        """From now on no thread waits for further jobs; each job that still comes starts one, if need be."""
+    def retire(self, *, drop: bool = False) -> None:
+        """From now on no thread waits for further jobs; each job that still comes starts one, if need be.
+
+        Args:
+            drop: forget the jobs that were not begun.
+        """
         with self._lock:
+            if drop:
+                self._jobs.clear()
             self._retired = True
             for waiter in self._idle:
                 waiter.release()

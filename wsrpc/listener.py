@@ -20,6 +20,7 @@ from .framing import OpeningRequest, ServerHandshake, refusal
 from .loop import Loop, current_loop, within
 from .options import Options
 from .sockets import no_delay, receive, release, send_all, shake_hands
+from .waiting import Flag
 
 log = logging.getLogger("wsrpc")
 
@@ -38,6 +39,10 @@ class Listener:
         protocols: the subprotocols that are spoken; the first that a client offers is picked.
         max_connections: more are refused with 503.
         on_connection: makes the sink of a new connection; called on the loop.
+
+    Attributes:
+        port: that it listens on.
+        closed: set when it does not any more.
 
     Raises:
         OSError: host and port cannot be listened on.
@@ -64,6 +69,8 @@ class Listener:
         self._open = 0  # loop only; connections that were accepted and have not ended
         self._closed = False
         self._acceptor: curio.Task | None = None  # loop only
+        self._welcomes: set[curio.Task] = set()  # loop only; opening handshakes under way
+        self.closed = Flag()
         self._loop: Loop = current_loop()
         self._loop.call(self._accept)
 
@@ -82,13 +89,17 @@ class Listener:
     def loop_died(self, cause: BaseException) -> None:
         """The loop is gone; nothing is accepted any more."""
         self._sock.close()
+        self.closed.set()
 
     async def _close(self) -> None:
         self._closed = True
         if self._acceptor is not None:
             await self._acceptor.cancel()
+        for welcome in list(self._welcomes):
+            await welcome.cancel()
         self._loop.dismiss(self)
         self._sock.close()
+        self.closed.set()
 
     async def _accept(self) -> None:
         if self._closed:
@@ -110,7 +121,10 @@ class Listener:
 
     async def _welcome(self, sock: socket.socket) -> None:
         """From an accepted socket to a connection, or to a refusal."""
+        task = await curio.current_task()
+        self._welcomes.add(task)
         try:
+            sock.getpeername()  # refuses who has gone already: wrap_socket would leave such a socket open
             no_delay(sock)
             if self._context is not None:
                 sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
@@ -119,7 +133,9 @@ class Listener:
             log.debug("no connection: %s", error)
             await release(sock)
             self._open -= 1
+            self._welcomes.discard(task)
         else:
+            self._welcomes.discard(task)
             connection.start(self._on_connection(connection, request))
 
     async def _open_websocket(self, sock: socket.socket) -> tuple[Connection, OpeningRequest]:
@@ -148,9 +164,12 @@ class Listener:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
-    )[0]
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host or "0.0.0.0", port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_ADDRCONFIG
+        )[0]
+    except socket.gaierror as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from error
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -84,9 +84,20 @@ def outcome_of_error(request: Request, error: BaseException) -> Outcome:
     """A method's exception as an error answer: its text and type; a `RemoteError` of its own as it is."""
     if isinstance(error, RemoteError):
         return Outcome(error=error)
-    log.error("method %s failed", request.method, exc_info=error)
-    text = str(error) or type(error).__name__
+    if isinstance(error, asyncio.CancelledError):
+        log.debug("method %s was cancelled", request.method)
+    else:
+        log.error("method %s failed", request.method, exc_info=error)
+    text = _text_of(error)
     return Outcome(error=RemoteError(text, code=SERVER_ERROR, message=text, data={"type": type(error).__name__}))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an exception of the user's may fail even at this
+        text = ""
+    return text or type(error).__name__
 
 
 def outcome_of_unknown(request: Request) -> Outcome:
@@ -111,11 +122,11 @@ class Methods:
         if not callable(function):
             raise TypeError(f"a method must be a function, not {function!r}")
         name = name if name is not None else getattr(function, "__name__", None)
-        if not isinstance(name, str) or not name:
-            raise TypeError(f"{function!r} has no name; give one: method(name=…)")
+        if not isinstance(name, str) or not name or name == "<lambda>":
+            raise TypeError(f'{function!r} has no name; give it one: method("name")')
         if name.startswith("rpc."):
             raise ValueError(f"{name!r}: names that begin with rpc. are the protocol's own (JSON-RPC 2.0, section 4)")
-        is_async = inspect.iscoroutinefunction(function)
+        is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
         if is_async and inline:
             raise ValueError(f"{name}: a coroutine function runs on asyncio's loop; it cannot be inline")
         place = Place.ASYNCIO if is_async else Place.LOOP if inline else Place.POOL
@@ -152,14 +163,16 @@ class AsyncioThread:
 
         asyncio.run_coroutine_threadsafe(and_tell(), self._running())
 
-    def close(self) -> None:
-        """Cancel what runs, and end the thread. Blocks until it has ended, unless called on it."""
+    def close(self, timeout: float | None) -> None:
+        """Cancel what runs, and end the thread. Blocks until it has ended, at most `timeout` seconds."""
         with self._lock:
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             if thread is not threading.current_thread():
-                thread.join()
+                thread.join(timeout)
+                if thread.is_alive():
+                    log.warning("%s goes on: a method does not let itself be cancelled", self._name)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:

@@ -26,10 +26,12 @@ from .methods import AsyncioThread, Method, Methods, Outcome, Place, outcome_of_
 from .options import MIB, check_positive, make_options
 from .sessions import Session
 from .subscriptions import Subscriptions
+from .waiting import Flag
 
 log = logging.getLogger("wsrpc")
 
 _GOING_AWAY = 1001
+_SIGNAL_SECONDS = 0.5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -99,7 +101,7 @@ class Server:
         self._topics = Subscriptions()  # changed under _lock
         self._closing = False  # guarded by _lock
         self._empty = threading.Condition(self._lock)  # notified when a session ends
-        self._closed = threading.Event()
+        self._closed = Flag()
 
     # Methods and topics
 
@@ -195,7 +197,8 @@ class Server:
         if self._listener is None:
             self.start()
         try:
-            self._closed.wait()
+            while not self._closed.wait(_SIGNAL_SECONDS):  # in slices: a signal may come just before a wait
+                pass
         finally:
             self.close()
 
@@ -211,12 +214,15 @@ class Server:
             listener, sessions = self._listener, list(self._sessions)
         if listener is not None:
             listener.close()
+            listener.closed.wait()
+            with self._lock:
+                sessions = list(self._sessions)
         for session in sessions:
             session.close(_GOING_AWAY, "the server shuts down")
         with self._lock:
             self._empty.wait_for(lambda: not self._sessions)
-        self._pool.retire()
-        self._asyncio.close()
+        self._pool.retire(drop=True)
+        self._asyncio.close(self._options.close_timeout)
         self._closed.set()
 
     def __enter__(self) -> Self:

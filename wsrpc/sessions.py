@@ -64,12 +64,15 @@ class Session:
         self._running = 0  # guarded by _lock; requests without their answer
         self._throttled = False  # guarded by _lock; not read for one of the two bounds
         self._subscribe, self._unsubscribe = _subscription_methods(house.dialect)
+        self._closing = False  # set once: requests that were not begun are not performed
         self.topics: set[str] = set()  # loop only
 
     # From the connection, on the loop
 
     def message(self, opcode: int, payload: Any) -> None:
         """A message came."""
+        if self._closing:
+            return
         try:
             message = codec.decode(payload)
         except DecodeError as error:
@@ -95,6 +98,7 @@ class Session:
 
     def closing(self, end: ConnectionClosed | None) -> None:
         """The closing handshake has begun."""
+        self._closing = True
 
     def closed(self, end: ConnectionClosed, cause: WsrpcError | None) -> None:
         """The connection has ended."""
@@ -115,6 +119,7 @@ class Session:
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake."""
+        self._closing = True
         self._connection.close(code, reason)
         self._connection.resume()
 
@@ -187,9 +192,9 @@ class Session:
 
     def _reconsider(self, change: int) -> None:
         """Count requests, and stop or go on reading accordingly."""
-        unsent = self._connection.outbound.unsent_bytes
         with self._lock:
             self._running += change
+            unsent = self._connection.outbound.unsent_bytes
             full = self._running >= self._house.max_requests or unsent > self._house.max_buffered_bytes
             if full == self._throttled:
                 return
@@ -201,7 +206,7 @@ class Session:
 
     def _apply(self) -> None:
         """On the loop: read or do not, as it is decided by now."""
-        if self._throttled:
+        if self._throttled and not self._closing:
             self._connection.pause()
         else:
             self._connection.read_on()

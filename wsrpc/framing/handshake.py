@@ -25,6 +25,7 @@ MAX_HANDSHAKE_BYTES = 64 * 1024
 
 _BLANK_LINE = b"\r\n\r\n"
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?\r\n")
+_HTTP_1_1 = re.compile(rb"GET [^\r\n]* HTTP/1\.1\r\n")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, section 5.6.2
 _FORBIDDEN_IN_VALUE = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 _UPGRADE = re.compile(rb"\r\nupgrade:[ \t]*websocket", re.IGNORECASE)
@@ -272,6 +273,9 @@ class ServerHandshake:
         except (ValueError, StopIteration) as error:
             raise HandshakeError("this is a WebSocket endpoint, and that was no request for one", status=400) from error
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in request.extra_headers}
+        if not _HTTP_1_1.match(head) or not _is_nonce(headers.get("sec-websocket-key", "")):
+            text = "this is a WebSocket endpoint: it takes HTTP/1.1, and a Sec-WebSocket-Key of 16 bytes"
+            raise HandshakeError(text, status=400)
         return OpeningRequest(request.target, headers | {"host": request.host}, tuple(request.subprotocols))
 
     def accept(self, protocol: str = "") -> bytes:
@@ -282,6 +286,14 @@ class ServerHandshake:
         """What goes on from here, after `accept`."""
         assert self._handshake.connection is not None
         return Framing(self._handshake.connection, client=False, max_message_bytes=max_message_bytes)
+
+
+def _is_nonce(key: str) -> bool:
+    """Whether it is 16 bytes in base64 (RFC 6455, section 4.2.1), which wsproto does not check."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except ValueError:
+        return False
 
 
 def _is_too_long(received: bytearray, end: int) -> bool:
