@@ -23,7 +23,7 @@ from curio.traps import _io_release, _read_wait
 
 from .errors import ConnectionClosed, Initiator, MessageTooBig, ProtocolError, WsrpcError
 from .framing import ABNORMAL, BINARY, CLOSE, NO_STATUS, PING, Framing, pack
-from .loop import Loop, Timer, take_lock
+from .loop import Loop, Timer, readable, take_lock
 from .options import Options
 from .outbound import WOULD_BLOCK, Outbound
 
@@ -181,7 +181,7 @@ class Connection:
                 if self._is_tls:
                     size = await self._receive_tls(buffer)
                 else:
-                    await _read_wait(sock)
+                    await readable(sock)
                     size = sock.recv_into(buffer)
                 if not size:
                     break

@@ -253,13 +253,8 @@ class Link:
             written = b"%d" % key if type(key) is int else codec.encode(key)
             frame = leg.connection.pack(TEXT, written.join(entry.parts))
             # A reply that is not alone may wait for company; a query is waited for, so it goes now.
-            try:
-                if not outbound.write_locked(frame, lazy=entry.may_linger and len(self._correlator) > 1):
-                    entry.frame = frame
-            except ConnectionClosed:  # just now
-                self._correlator.abandon(key)
-                entry.key = entry.leg = None
-                return False
+            if not outbound.put(frame, entry.may_linger and len(self._correlator) > 1):
+                entry.frame = frame
         return True
 
     def _keep(self, entry: Entry) -> bool:

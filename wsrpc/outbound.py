@@ -101,25 +101,13 @@ class Outbound:
         """
         if not self._loop.is_current:
             with self.lock:
-                self.write_locked(frame)
+                if not self.is_open:
+                    raise _closed()
+                self.put(frame)
         elif self.is_open:
             self.write_on_loop(frame)
         else:
             raise _closed()
-
-    def write_locked(self, frame: bytes, *, lazy: bool = False) -> bool:
-        """As `write`, for those who hold `lock`. Returns whether all of it is with the operating system.
-
-        Args:
-            frame: a whole frame.
-            lazy: it may wait a moment for company.
-
-        Raises:
-            ConnectionClosed: frames are no longer taken.
-        """
-        if not self.is_open:
-            raise _closed()
-        return self._write(frame, lazy)
 
     def write_on_loop(self, frame: bytes) -> None:
         """Write a frame from the loop: now if the lock is free, else as soon as it is. Frames keep their order.
@@ -158,7 +146,13 @@ class Outbound:
 
     # Under the lock, by whoever holds it
 
-    def _write(self, frame: bytes, lazy: bool = False) -> bool:
+    def put(self, frame: bytes, lazy: bool = False) -> bool:
+        """As `write`, for those who hold `lock` and have seen `is_open`. Returns whether the system has all of it.
+
+        Args:
+            frame: a whole frame.
+            lazy: it may wait a moment for company.
+        """
         self.bytes_sent += len(frame)
         head, taken, behind = self._line
         if lazy or behind or (head and sum(taken) < len(head)):
@@ -180,7 +174,7 @@ class Outbound:
             return False
         if fresh and fresh[0] == len(frame):
             self._line = (b"", fresh, behind)
-            if self._waiters:  # they saw this frame as unsent
+            if self._waiters.locks:  # they saw this frame as unsent
                 self._waiters.wake()
             return True
         return self._advance_or_call()
@@ -189,7 +183,7 @@ class Outbound:
         """Write what the socket takes; leave the rest, and errors, to the loop. Returns whether that was all."""
         try:
             if self._advance():
-                if self._waiters:  # they saw this frame as unsent
+                if self._waiters.locks:  # they saw this frame as unsent
                     self._waiters.wake()
                 return True
         except OSError as error:
@@ -231,7 +225,7 @@ class Outbound:
             while self._from_loop:
                 frame = self._from_loop.popleft()
                 if not self._stopped:
-                    self._write(frame)
+                    self.put(frame)
         finally:
             self.lock.release()
         if self._held_up:

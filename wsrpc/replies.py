@@ -229,7 +229,7 @@ class Reply(Future[Any]):
                 self.set_result(result)
         except InvalidStateError:  # cancelled at the same time
             return
-        if self._waiting_here:
+        if self._waiting_here.locks:
             wake(self._waiting_here.wake)
 
     def interrupt(self, error: Overflow) -> None:

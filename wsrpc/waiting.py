@@ -15,15 +15,16 @@ LONGEST = 1e8  # seconds, three years: longer timeouts overflow in the operating
 
 
 class Waiters:
-    """Threads that wait until something is so."""
+    """Threads that wait until something is so.
 
-    __slots__ = ("_locks",)
+    Attributes:
+        locks: one for each of them; empty if nobody waits.
+    """
+
+    __slots__ = ("locks",)
 
     def __init__(self) -> None:
-        self._locks: deque[LockType] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._locks)
+        self.locks: deque[LockType] = deque()
 
     def wait(self, is_so: Callable[[], object], deadline: float | None) -> bool:
         """Block until `is_so()`; it is asked again whenever `wake` was called. Returns false at the deadline."""
@@ -33,7 +34,7 @@ class Waiters:
                 return False
             lock = allocate_lock()
             lock.acquire()
-            self._locks.append(lock)
+            self.locks.append(lock)
             if is_so() or not lock.acquire(timeout=remaining):
                 self._forget(lock)
         return True
@@ -42,14 +43,14 @@ class Waiters:
         """Have all that wait look again. From any thread; never blocks."""
         while True:
             try:
-                lock = self._locks.popleft()
+                lock = self.locks.popleft()
             except IndexError:  # all are awake; another thread may be waking them too
                 return
             lock.release()
 
     def _forget(self, lock: LockType) -> None:
         try:
-            self._locks.remove(lock)
+            self.locks.remove(lock)
         except ValueError:  # woken at the last moment
             pass
 

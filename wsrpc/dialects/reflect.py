@@ -93,7 +93,7 @@ class Reflect(Dialect):
     def key(self, value: Any) -> ReflectID | None:
         """As `Dialect.key`, for IDs that are strings too."""
         if self._ids == "int":
-            return super().key(value)
+            return value if type(value) is int else super().key(value)
         if type(value) is str:
             return value
         return str(value) if type(value) is int and not self.strict else None
