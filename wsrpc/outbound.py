@@ -129,6 +129,22 @@ class Outbound:
         frames = [*behind, head] if head and not taken and not self._begun_unseen else behind
         return frozenset(map(id, frames))
 
+    def has_room(self, size: int, limit: int) -> bool:
+        """Whether `size` more bytes keep what waits within `limit`, or nothing waits. Never blocks; from any thread.
+
+        A frame that another thread writes just now looks as if it waited, so a no is asked again under the lock.
+        """
+        if self._fits(size, limit):
+            return True
+        if self._loop.is_current:
+            return False
+        with self.lock:
+            return self._fits(size, limit)
+
+    def _fits(self, size: int, limit: int) -> bool:
+        unsent = self.unsent_bytes
+        return not unsent or unsent + size <= limit
+
     def wait_for_room(self, limit: int, deadline: float | None) -> bool:
         """Block until at most `limit` bytes wait, or the frames are no longer taken. Returns false at the deadline."""
         return self._waiters.wait(lambda: self.unsent_bytes <= limit or not self.is_open, deadline)

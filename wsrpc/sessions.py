@@ -109,7 +109,7 @@ class Session:
     def push(self, frame: bytes) -> None:
         """Send an event, framed already."""
         outbound = self._connection.outbound
-        if outbound.unsent_bytes + len(frame) > self._house.max_buffered_bytes and outbound.unsent_bytes:
+        if not outbound.has_room(len(frame), self._house.max_buffered_bytes):
             self._connection.close(TRY_AGAIN_LATER, "too slow for what it subscribed to")
             return
         try:

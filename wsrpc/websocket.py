@@ -154,12 +154,12 @@ class WebSocket(metaclass=_Gate):
         if self._ready_state != WebSocket.OPEN or connection is None:
             self._unsendable_bytes += len(payload)
             return
-        unsent = connection.outbound.unsent_bytes
-        if unsent and unsent + len(payload) > self._options.max_buffered_bytes:
+        limit = self._options.max_buffered_bytes
+        if not connection.outbound.has_room(len(payload), limit):
             raise Overflow(
-                f"{unsent} bytes wait for the network already and max_buffered_bytes is "
-                f"{self._options.max_buffered_bytes}: the peer reads too slowly; send later (see bufferedAmount)",
-                limit=self._options.max_buffered_bytes,
+                f"{connection.outbound.unsent_bytes} bytes wait for the network already and max_buffered_bytes is "
+                f"{limit}: the peer reads too slowly; send later (see bufferedAmount)",
+                limit=limit,
             )
         try:
             connection.outbound.write(connection.pack(opcode, payload))
