@@ -241,10 +241,12 @@ class Reply(Future[Any]):
         if self._state in _DONE or (timeout is not None and timeout <= 0):
             return
         refuse_on_loop("waiting for a reply")
+        self._interruption = None
+        self.thread = get_ident()  # before the look: an inbox that fills up after it finds who waits
         if (overflow := self._owner.stuck()) is not None:
+            self.thread = 0
             raise overflow
         self._owner.flush()
-        self.thread, self._interruption = get_ident(), None
         deadline = None if timeout is None else time.monotonic() + timeout
         self._waiting_here.wait(lambda: self._state in _DONE or self._interruption is not None, deadline)
         self.thread = 0
